@@ -1,0 +1,91 @@
+"""A tokenizer for text that nobody wrote with us in mind: what a page spells is text, never a special token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prox_spark.errors import BundleError
+from prox_spark.text.lines import shown
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+
+class TextTokenizer:
+    """``tokenizers`` with special tokens off: a page that spells ``</s>`` gives the pieces of those four characters.
+
+    Raises BundleError if the tokenizer's model itself spells one of its special tokens from text.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        tokenizer.encode_special_tokens = True
+        added = tokenizer.get_added_tokens_decoder()
+        self.special_ids = frozenset(number for number, token in added.items() if token.special)
+        for number in self.special_ids:
+            if number in self.encode(added[number].content):
+                raise BundleError(f"tokenizer.json: text that spells {added[number].content!r} becomes that token")
+        self.max_token_chars = max((len(piece) for piece in tokenizer.get_vocab()), default=1)
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> TextTokenizer:
+        """Read a ``tokenizer.json``."""
+        from tokenizers import Tokenizer
+
+        try:
+            return cls(Tokenizer.from_file(str(path)))
+        except BundleError:
+            raise
+        except Exception as error:  # tokenizers raises plain Exception for whatever is wrong with the file
+            raise BundleError(f"{path}: not a tokenizer: {error}") from error
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Tokens, the added ones included."""
+        return int(self._tokenizer.get_vocab_size(with_added_tokens=True))
+
+    def token_id(self, token: str) -> int:
+        """Number of a token by its exact name; BundleError if there is none."""
+        number = self._tokenizer.token_to_id(token)
+        if number is None:
+            raise BundleError(f"tokenizer.json has no token {token!r}")
+        return int(number)
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of the text alone: no special token is read from it, none is put around it."""
+        return list(self._tokenizer.encode(shown(text), add_special_tokens=False).ids)
+
+    def encode_lines(self, lines: Sequence[str]) -> list[list[int]]:
+        """``encode`` of every line by itself."""
+        encodings = self._tokenizer.encode_batch_fast([shown(line) for line in lines], add_special_tokens=False)
+        return [list(encoding.ids) for encoding in encodings]
+
+    def count(self, lines: Sequence[str]) -> list[int]:
+        """Tokens of every line by itself, counting what the tokenizer puts around a text (Llama's: one ``<s>``)."""
+        encodings = self._tokenizer.encode_batch_fast([shown(line) for line in lines], add_special_tokens=True)
+        return [len(encoding.ids) for encoding in encodings]
+
+    def cut(self, text: str, tokens: int) -> str:
+        """The characters that the first ``tokens`` tokens of the text cover, counted as in ``count``."""
+        encoding = self._tokenizer.encode(shown(text), add_special_tokens=True)
+        if len(encoding.ids) <= tokens:
+            return text
+        marked = zip(encoding.offsets, encoding.special_tokens_mask, strict=True)
+        ends = [end for (_, end), special in list(marked)[:tokens] if not special]
+        return text[: max(ends, default=0)]
+
+    def encode_template(self, text: str) -> list[int]:
+        """Token ids of text that we wrote: special tokens in it are special tokens."""
+        self._tokenizer.encode_special_tokens = False
+        try:
+            return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        finally:
+            self._tokenizer.encode_special_tokens = True
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of token ids, special tokens left out."""
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
