@@ -1,0 +1,201 @@
+"""Every table and view, column by column. Types are Spark's DDL; nothing is ever inferred. Imports no Spark."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CHUNK_STRUCT = (
+    "STRUCT<chunk: INT, first_line: INT, last_line: INT, program: STRING, line_scores: ARRAY<FLOAT>, "
+    "prompt_tokens: INT, new_tokens: INT, truncated: BOOLEAN, looped: BOOLEAN, cut_line: BOOLEAN, error: STRING>"
+)
+EDIT_STRUCT = (
+    "STRUCT<operation: STRING, chunk: INT, first_line: INT, last_line: INT, start: INT, end: INT, "
+    "removed: STRING, inserted: STRING, reason: STRING>"
+)
+
+STATUSES = {
+    "refined": "changed by its program",
+    "unchanged": "judged clean, or passed through (reason says why)",
+    "dropped": "not worth keeping; text is null (in mode tag: kept)",
+    "fallback": "the program was not usable, or EXECUTE failed on it; text as it was",
+}
+
+# Why CHECK, WRITE or EXECUTE put a row into quarantine.
+QUARANTINE_REASONS = {
+    "malformed_record": "the line or record of a jsonl or WET source cannot be read; doc_id is the row's hash",
+    "null_id": "the id is null; doc_id is the row's hash",
+    "null_text": "the text is null",
+    "invalid_utf8": "the text's bytes are not UTF-8; they are kept in bytes",
+    "too_large": "more bytes than guards.max_bytes",
+    "too_many_lines": "more lines than guards.max_lines",
+    "duplicate_id": "the same id stands in one slice with different texts; all of them are here",
+    "program_error": "the refiner failed on this document (detail: programs.error)",
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: name, Spark DDL type, comment (kept in the table), and whether it may be null."""
+
+    name: str
+    type: str
+    comment: str
+    nullable: bool = True
+
+
+@dataclass(frozen=True)
+class Table:
+    """One Delta table: name, what a row is, what makes a row unique, and its columns in order."""
+
+    name: str
+    comment: str
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Column names in order."""
+        return tuple(column.name for column in self.columns)
+
+
+@dataclass(frozen=True)
+class View:
+    """One view over the tables: `sql` holds `{refined}` and the like where a table's name goes."""
+
+    name: str
+    comment: str
+    sql: str
+
+
+PROGRAMS = Table(
+    "programs",
+    "What refiners wrote: append-only, one row a document, text and write_key",
+    ("doc_id", "text_hash", "write_key"),
+    (
+        Column("doc_id", "STRING", "id of the document in the source", nullable=False),
+        Column("text_hash", "STRING", "sha256 of the text's bytes as stored, lower hex", nullable=False),
+        Column("write_key", "STRING", "sha256 of the refiners' fingerprints and all settings that can change a program", nullable=False),
+        Column("refiner", "STRING", "name and version of the refiner; two are joined by ' + '"),
+        Column("fingerprint", "STRING", "sha256 of what decides a refiner's programs; two are joined by ' + '"),
+        Column("doc_program", "STRING", "canonical program for the document: keep_doc() or drop_doc(); null: not judged"),
+        Column("doc_score", "FLOAT", "probability that the document is to be dropped; null: the refiner does not score"),
+        Column("chunks", f"ARRAY<{CHUNK_STRUCT}>", "one program a chunk, in document order; line numbers from 0"),
+        Column("prompt_tokens", "BIGINT", "tokens read for this document, all chunks"),
+        Column("new_tokens", "BIGINT", "tokens decoded for this document, all chunks; 0 for refiners that score"),
+        Column("error", "STRING", "why the refiner failed on this document; null: it did not"),
+        Column("run_id", "STRING", "run that wrote the row"),
+        Column("written_at", "TIMESTAMP", "start of the slice that the row was written in, UTC"),
+    ),
+)
+
+REFINED = Table(
+    "refined",
+    "One row a document, the newest: its text after its program, and every edit",
+    ("doc_id",),
+    (
+        Column("doc_id", "STRING", "id of the document in the source", nullable=False),
+        Column("text", "STRING", "text to train on; null for dropped documents (mode tag: text as it was, always)"),
+        Column("status", "STRING", "refined, unchanged, dropped or fallback", nullable=False),
+        Column("reason", "STRING", "code that says why, where the status alone does not"),
+        Column("partial", "BOOLEAN", "true: at least one chunk stayed as it was because its program had an error"),
+        Column("edits", f"ARRAY<{EDIT_STRUCT}>", "what was done, in order; start and end are characters in the line, null for whole lines"),
+        Column("lines_in", "INT", "lines of the source text"),
+        Column("lines_out", "INT", "lines of the text as refined (mode tag: as it would be)"),
+        Column("words_in", "INT", "words of the source text"),
+        Column("words_out", "INT", "words of the text as refined"),
+        Column("chars_in", "INT", "code points of the source text"),
+        Column("chars_out", "INT", "code points of the text as refined"),
+        Column("text_hash", "STRING", "sha256 of the source text's bytes", nullable=False),
+        Column("write_key", "STRING", "which programs were executed", nullable=False),
+        Column("policy_key", "STRING", "sha256 of policy, guards, caution with its thresholds, and mode", nullable=False),
+        Column("refiner", "STRING", "name and version of the refiner; two are joined by ' + '"),
+        Column("policy", "STRING", "strict or gair"),
+        Column("run_id", "STRING", "run that executed the programs"),
+        Column("refined_at", "TIMESTAMP", "start of the slice that the row was executed in, UTC"),
+    ),
+)
+
+QUARANTINE = Table(
+    "quarantine",
+    "What could not be refined, whole, with the reason",
+    ("doc_id", "text_hash"),
+    (
+        Column("doc_id", "STRING", "id in the source; where that is null or unreadable, sha256 of the row", nullable=False),
+        Column("text_hash", "STRING", "sha256 of the text's bytes; null for a null text"),
+        Column("stage", "STRING", "check or write: which stage put it here"),
+        Column("reason", "STRING", "code of the reason", nullable=False),
+        Column("detail", "STRING", "the reason in words, with the numbers"),
+        Column("text", "STRING", "the text, whole; null where it is not UTF-8"),
+        Column("bytes", "BINARY", "the text's bytes where they are not UTF-8, or the unreadable record"),
+        Column("size_bytes", "BIGINT", "size of the text in bytes"),
+        Column("run_id", "STRING", "run that put it here"),
+        Column("quarantined_at", "TIMESTAMP", "start of the slice that it was in, UTC"),
+    ),
+)
+
+RUNS = Table(
+    "runs",
+    "One row a run",
+    ("run_id",),
+    (
+        Column("run_id", "STRING", "random, unique", nullable=False),
+        Column("command", "STRING", "refine, write or execute"),
+        Column("source", "STRING", "path or table name"),
+        Column("source_version", "BIGINT", "version of a Delta source when the run began"),
+        Column("started_at", "TIMESTAMP", "UTC"),
+        Column("finished_at", "TIMESTAMP", "UTC"),
+        Column(
+            "counts",
+            "MAP<STRING, BIGINT>",
+            "documents by status, and rows, documents, written, already, quarantined, quarantined.<reason>, without_programs, partial, edits, slices",
+        ),
+        Column("duplicates", "BIGINT", "source rows with the id and the text of another row"),
+        Column("prompt_tokens", "BIGINT", "tokens read by refiners in this run"),
+        Column("new_tokens", "BIGINT", "tokens decoded by refiners in this run"),
+        Column("write_seconds", "DOUBLE", "wall time of WRITE, commits included"),
+        Column("execute_seconds", "DOUBLE", "wall time of EXECUTE, commits included"),
+        Column("refiner", "STRING", "name and version of the refiner; two are joined by ' + '"),
+        Column("fingerprint", "STRING", "sha256 of what decides a refiner's programs; two are joined by ' + '"),
+        Column("write_key", "STRING", "which programs the run wrote or executed"),
+        Column("policy_key", "STRING", "how it executed them; null for write"),
+        Column("provider", "STRING", "execution provider of the refiners' sessions; null: no model was loaded"),
+        Column("device", "STRING", "cpu or cuda:N of the first session; null: no model was loaded"),
+        Column("versions", "MAP<STRING, STRING>", "of prox_spark, Python, Spark, Delta and the libraries that decide a result"),
+        Column("settings", "STRING", "JSON: job (the settings), refiner (dialect, languages, thresholds)"),
+        Column("error", "STRING", "what ended the run early; null: it finished"),
+    ),
+)
+
+TABLES: dict[str, Table] = {table.name: table for table in (PROGRAMS, REFINED, QUARANTINE, RUNS)}
+
+VIEWS: dict[str, View] = {
+    "corpus": View(
+        "corpus",
+        "Text to train on",
+        "SELECT * FROM {refined} WHERE status <> 'dropped'",
+    ),
+    "removed_lines": View(
+        "removed_lines",
+        "One row an edit: which line went, by which operation, and why",
+        "SELECT doc_id, status, e.operation, e.chunk, e.first_line, e.last_line, e.start, e.end, e.removed, e.inserted, "
+        "coalesce(e.reason, reason) AS reason, refiner, policy, run_id "
+        "FROM (SELECT doc_id, status, reason, refiner, policy, run_id, explode(edits) AS e FROM {refined})",
+    ),
+}
+
+
+def column_ddl(column: Column, comments: bool = True) -> str:
+    """Return one column as Spark DDL: name, type, NOT NULL where it is, and the comment if `comments`."""
+    parts = [f"`{column.name}`", column.type]
+    if not column.nullable:
+        parts.append("NOT NULL")
+    if comments:
+        quoted = column.comment.replace("\\", "\\\\").replace("'", "\\'")
+        parts.append(f"COMMENT '{quoted}'")
+    return " ".join(parts)
+
+
+def ddl(table: Table | str, comments: bool = True) -> str:
+    """Return a table's columns as Spark DDL, comma-separated; with their comments unless told otherwise."""
+    columns = (TABLES[table] if isinstance(table, str) else table).columns
+    return ", ".join(column_ddl(column, comments) for column in columns)

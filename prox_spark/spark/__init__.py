@@ -1,0 +1,1 @@
+"""Everything that knows Spark: sources, the two stages, tables, runs, SQL. The only place that imports pyspark."""
