@@ -45,19 +45,23 @@ class DocumentPrograms:
         chunks: programs of its chunks, in order; empty when the refiner works on documents only.
         doc_score: probability that the document is to be dropped, where the refiner scores documents.
         error: why no program could be written for this document.
+        doc_prompt_tokens: tokens read for doc_program alone, where it has a prompt of its own.
+        doc_new_tokens: tokens written for doc_program alone.
     """
 
     doc_program: str | None
     chunks: tuple[ChunkProgram, ...] = ()
     doc_score: float | None = None
     error: str | None = None
+    doc_prompt_tokens: int = 0
+    doc_new_tokens: int = 0
 
     @property
     def prompt_tokens(self) -> int:
-        """Tokens read for all chunks."""
-        return sum(chunk.prompt_tokens for chunk in self.chunks)
+        """Tokens read for the document and all its chunks."""
+        return self.doc_prompt_tokens + sum(chunk.prompt_tokens for chunk in self.chunks)
 
     @property
     def new_tokens(self) -> int:
-        """Tokens written for all chunks."""
-        return sum(chunk.new_tokens for chunk in self.chunks)
+        """Tokens written for the document and all its chunks."""
+        return self.doc_new_tokens + sum(chunk.new_tokens for chunk in self.chunks)

@@ -1,4 +1,4 @@
-"""Refiners: what reads a document and writes a program for it. Nothing here knows Spark; ONNX Runtime is loaded late."""
+"""Refiners: what reads a document and writes a program for it. Nothing here knows Spark; models are loaded late."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from prox_spark.errors import BundleError
@@ -86,6 +87,11 @@ def _chunk(lines: Sequence[str], chunk: int, first: int, program: str, **more: o
     )
 
 
+def _float32(value: float) -> float:
+    """As the table keeps it, so that a threshold decides the same before and after."""
+    return float(struct.unpack("f", struct.pack("f", value))[0])
+
+
 def short_lines(lines: Sequence[str], chunk: int, first: int) -> ChunkProgram:
     """Remove the lines of one or two words."""
     scores = [float(0 < len(line.split()) < MIN_WORDS) for line in lines]
@@ -94,7 +100,7 @@ def short_lines(lines: Sequence[str], chunk: int, first: int) -> ChunkProgram:
 
 def scored(lines: Sequence[str], chunk: int, first: int) -> ChunkProgram:
     """P(remove) = 1 / words; an empty line scores 0."""
-    scores = tuple(1.0 / words if (words := len(line.split())) else 0.0 for line in lines)
+    scores = tuple(_float32(1.0 / words) if (words := len(line.split())) else 0.0 for line in lines)
     program = program_from_scores(scores, first, THRESHOLDS["balanced"].line)
     return _chunk(lines, chunk, first, program, line_scores=scores)
 

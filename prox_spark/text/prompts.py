@@ -17,8 +17,6 @@ LINES_AT_ONCE = 512
 class PromptFormat(Protocol):
     """What every format can do."""
 
-    name: str
-
     def chunks(self, text: str) -> Iterator[Chunk]:
         """Chunks of a document with their prompts, in order; every line is in exactly one."""
         ...
@@ -35,8 +33,6 @@ class CompactFormat:
     line_chars: a line with more code points is tokenized as its first and its last half as many, each by itself,
         so that a line of 10 MB costs what a short one costs.
     """
-
-    name = "compact"
 
     def __init__(
         self,
@@ -107,9 +103,23 @@ class CompactFormat:
 
 def prompt_format(prompt: Mapping[str, Any], limits: Mapping[str, Any], tokenizer: TextTokenizer) -> PromptFormat:
     """The format that a bundle's ``prompt`` and ``limits`` objects describe; BundleError if there is no such one."""
+    from prox_spark.text.templates import DocumentFormat, LinesFormat, Template
+
     kind = prompt.get("format")
-    if kind == "compact":
-        names = ("window_tokens", "max_line_tokens", "head_tokens", "line_chars")
-        sizes = {name: int(limits[name]) for name in names if name in limits}
-        return CompactFormat(tokenizer, tokenizer.token_id(str(prompt["bos_token"])), **sizes)
-    raise BundleError(f"refiner.json: no prompt format {kind!r}")
+    try:
+        if kind == "compact":
+            names = ("window_tokens", "max_line_tokens", "head_tokens", "line_chars")
+            sizes = {name: int(limits[name]) for name in names if name in limits}
+            return CompactFormat(tokenizer, tokenizer.token_id(str(prompt["bos_token"])), **sizes)
+        if kind in ("prox-doc", "prox-chunk", "custom"):
+            template = Template(tokenizer, prompt.get("bos_token"), str(prompt["prefix"]), str(prompt["suffix"]))
+            window = int(limits["window_tokens"])
+            if "line_prefix" not in prompt:
+                return DocumentFormat(template, window, strip_end=bool(prompt.get("strip_end", False)))
+            separator = str(prompt.get("line_separator", "\n"))
+            return LinesFormat(
+                template, window, str(prompt["line_prefix"]), separator, int(prompt.get("first_line", 0))
+            )
+    except KeyError as error:
+        raise BundleError(f"refiner.json: the prompt format {kind!r} needs {error}") from error
+    raise BundleError(f"refiner.json: no prompt format {kind!r}; there are compact, prox-doc, prox-chunk, custom")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +30,8 @@ class TextTokenizer:
         for number in self.special_ids:
             if number in self.encode(added[number].content):
                 raise BundleError(f"tokenizer.json: text that spells {added[number].content!r} becomes that token")
+        names = sorted((added[number].content for number in self.special_ids), key=len, reverse=True)
+        self._special = re.compile("|".join(re.escape(name) for name in names) or r"(?!)")
         self.max_token_chars = max((len(piece) for piece in tokenizer.get_vocab()), default=1)
 
     @classmethod
@@ -85,6 +88,17 @@ class TextTokenizer:
             return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
         finally:
             self._tokenizer.encode_special_tokens = True
+
+    def split_after_special(self, text: str) -> tuple[str, str]:
+        """Our own text, split after the last special token in it."""
+        at = max((match.end() for match in self._special.finditer(text)), default=0)
+        return text[:at], text[at:]
+
+    def split_before_special(self, text: str) -> tuple[str, str]:
+        """Our own text, split before the first special token in it."""
+        match = self._special.search(text)
+        at = match.start() if match else len(text)
+        return text[:at], text[at:]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids, special tokens left out."""

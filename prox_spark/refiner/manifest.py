@@ -1,0 +1,75 @@
+"""``refiner.json`` as a model: unknown keys are errors, so a bundle from a newer version is refused, not misread."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from prox_spark.program.scores import Thresholds
+from prox_spark.refiner.refiner import RefinerInfo
+
+Sha256 = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class Caution(BaseModel):
+    """Probabilities from which a line is removed, and a document dropped."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    line: float
+    document: float
+
+
+class Manifest(BaseModel):
+    """All of ``refiner.json``; docs/bundles.md explains every key."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: Literal[1]
+    name: str = Field(min_length=1)
+    version: str = Field(min_length=1)
+    writes: Literal["score", "decode"]
+    level: Literal["document", "chunk", "both"]
+    dialect: Literal["prox", "refinex", "ultrax"]
+    languages: tuple[str, ...] = ()
+    prompt: dict[str, Any]
+    limits: dict[str, int]
+    end_tokens: tuple[int, ...] = ()
+    precision: Literal["fp32", "fp16", "int8"]
+    graph: str = "model.onnx"
+    caution: dict[Literal["cautious", "balanced", "aggressive"], Caution] = {}
+    preflight: dict[str, float] = {}
+    card: dict[str, Any] = {}
+    files: dict[str, str]
+    fingerprint: str = Sha256
+    integrity: str = Sha256
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Manifest:
+        if self.writes == "score" and "balanced" not in self.caution:
+            raise ValueError("a bundle that scores needs caution.balanced")
+        if self.writes == "decode" and not self.end_tokens:
+            raise ValueError("a bundle that decodes needs end_tokens")
+        if self.writes == "decode" and self.level == "both":
+            raise ValueError("a bundle that decodes is for documents or for chunks; use two bundles")
+        if self.writes == "decode" and "max_new_tokens" not in self.limits:
+            raise ValueError("a bundle that decodes needs limits.max_new_tokens")
+        return self
+
+    def info(self) -> RefinerInfo:
+        """The same, as the rest of the project knows refiners."""
+        return RefinerInfo(
+            name=self.name,
+            version=self.version,
+            fingerprint=self.fingerprint,
+            writes=self.writes,
+            level=self.level,
+            dialect=self.dialect,
+            languages=self.languages,
+            precision=self.precision,
+            thresholds={str(name): Thresholds(c.line, c.document) for name, c in self.caution.items()},
+            limits=self.limits,
+            preflight=self.preflight,
+            card=self.card,
+        )
