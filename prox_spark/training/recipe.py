@@ -1,0 +1,55 @@
+"""What a training run does, in one YAML file: ``models/<name>/recipe.yaml``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from prox_spark.errors import ConfigError
+
+
+class Recipe(BaseModel):
+    """Settings of one training run. Unknown keys are errors; paths are taken from where the command is started."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    base: str = Field(description="HF directory, DIRECTORY/FILE.gguf, or package:NAME that carries a GGUF")
+    data: Path = Field(description="records with line labels, jsonl.gz")
+    out: Path = Field(description="checkpoints, log and the finished HF directory")
+    layers: int = Field(12, ge=1, description="layers kept, from the first")
+    vocabulary: int = Field(32768, ge=512, description="tokens kept, from the first")
+    bos_token: str = "<|im_start|>"
+    window_tokens: int = 1024
+    max_line_tokens: int = 48
+    head_tokens: int = 32
+    languages: tuple[str, ...] = ("en",)
+    seed: int = 1
+    tokens: int = Field(2_500_000, description="tokens to train on")
+    tokens_a_step: int = 8192
+    tokens_a_batch: int = Field(4096, description="tokens of one forward pass, padding included")
+    learning_rate: float = 2e-4
+    head_learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    warmup: float = Field(0.03, description="share of tokens; constant afterwards")
+    decay: float = Field(0.35, description="share of tokens at the end in which the rate falls to zero")
+    boilerplate_rate: float = Field(0.08, description="chance that a page is reduced to its removed lines")
+    clean_rate: float = Field(0.08, description="chance that a page is reduced to its kept lines")
+    row_loss: float = Field(0.1, description="weight of the document verdict's loss")
+    max_chunks: int = Field(6, description="chunks taken from one page an epoch, the first always among them")
+    development_pages: int = Field(40, description="pages of each rendering scored while training")
+    evaluate_every: int = Field(50, description="steps")
+    checkpoint_every: int = Field(20, description="steps")
+    minutes: float = Field(100.0, description="stop early and finish when this is used up")
+
+    @classmethod
+    def load(cls, path: Path) -> Recipe:
+        """Read a recipe; ConfigError names the key that is unknown or wrong."""
+        try:
+            return cls.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        except FileNotFoundError as error:
+            raise ConfigError(f"no recipe at {path}") from error
+        except (ValidationError, yaml.YAMLError) as error:
+            raise ConfigError(f"{path}: {error}") from error

@@ -1,0 +1,203 @@
+"""The training run of a scoring refiner: logs every step, checkpoints, resumes, ends in time."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from prox_spark.text.prompts import CompactFormat
+from prox_spark.text.tokenize import TextTokenizer
+from prox_spark.training import data
+from prox_spark.training.batches import Batch, batched
+from prox_spark.training.model import LineScorer, load_base
+from prox_spark.training.recipe import Recipe
+from prox_spark.training.validate import validate
+
+
+@dataclass
+class Progress:
+    """Where a run stands; kept in its checkpoint."""
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+def train(recipe_path: Path | str, out: Path | None = None, resume: bool = True) -> Path:
+    """Train as the recipe says and return the HF directory with backbone, tokenizer and heads.
+
+    A run that was stopped goes on from its last checkpoint unless ``resume`` is false. ``OUT/log.jsonl`` has a line a
+    step. Raises ConfigError for a recipe that cannot be read.
+    """
+    recipe = Recipe.load(Path(recipe_path))
+    directory = out or recipe.out
+    directory.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(recipe.seed)
+    model, prompt, tokenizer_json = _prepare(recipe, directory)
+    pages = data.read_pages(recipe.data, recipe.languages)
+    training, development = data.split_by_domain(recipe.data, pages)
+    optimizer = _optimizer(model, recipe)
+    progress = _resume(directory, model, optimizer) if resume else Progress()
+    log = Log(directory / "log.jsonl", fresh=progress.step == 0)
+    log.write(pages=len(training), development=len(development), **vars(progress))
+    batches = _batches(training, prompt, recipe, progress.tokens)
+    while progress.tokens < recipe.tokens and progress.seconds < recipe.minutes * 60:
+        _step(model, optimizer, batches, recipe, progress, log)
+        if progress.step % recipe.checkpoint_every == 0:
+            _checkpoint(directory, model, optimizer, progress)
+        if progress.step % recipe.evaluate_every == 0:
+            log.write(step=progress.step, **validate(model, prompt, development, recipe.development_pages))
+    _checkpoint(directory, model, optimizer, progress)
+    final = validate(model, prompt, development, recipe.development_pages)
+    log.write(step=progress.step, final=True, **final)
+    return _finish(directory / "hf", model, tokenizer_json, recipe, final)
+
+
+class Log:
+    """One JSON object a line, on the screen and in a file."""
+
+    def __init__(self, path: Path, fresh: bool) -> None:
+        self._file = path.open("w" if fresh else "a", encoding="utf-8")
+
+    def write(self, **values: Any) -> None:
+        line = json.dumps({k: round(v, 5) if isinstance(v, float) else v for k, v in values.items()})
+        print(line, flush=True)
+        self._file.write(line + "\n")
+        self._file.flush()
+
+
+def _prepare(recipe: Recipe, directory: Path) -> tuple[LineScorer, CompactFormat, str]:
+    backbone, tokenizer_json = load_base(recipe.base, recipe.layers, recipe.vocabulary)
+    # Half of a small model is its embeddings; they are good already and cost a dense update a step.
+    backbone.embed_tokens.weight.requires_grad_(False)
+    path = directory / "tokenizer.json"
+    path.write_text(tokenizer_json, encoding="utf-8")
+    tokenizer = TextTokenizer.from_file(path)
+    prompt = CompactFormat(
+        tokenizer,
+        tokenizer.token_id(recipe.bos_token),
+        window_tokens=recipe.window_tokens,
+        max_line_tokens=recipe.max_line_tokens,
+        head_tokens=recipe.head_tokens,
+    )
+    return LineScorer(backbone), prompt, tokenizer_json
+
+
+def _optimizer(model: LineScorer, recipe: Recipe) -> torch.optim.AdamW:
+    trained = [p for p in model.backbone.parameters() if p.requires_grad]
+    heads = [*model.line_head.parameters(), *model.row_head.parameters()]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "lr": recipe.learning_rate},
+        {"params": [p for p in trained if p.ndim == 1], "lr": recipe.learning_rate, "weight_decay": 0.0},
+        {"params": heads, "lr": recipe.head_learning_rate},
+    ]
+    for group in groups:
+        group["peak"] = group["lr"]
+    return torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=recipe.weight_decay)
+
+
+def _batches(pages: list[data.Page], prompt: CompactFormat, recipe: Recipe, skip: int) -> Iterator[Batch]:
+    """Batches without end; those that a resumed run has seen are passed over."""
+    seen = 0
+    for number in count():
+        for batch in batched(data.epoch(pages, prompt, recipe, number), recipe.tokens_a_batch):
+            seen += batch.tokens
+            if seen > skip:
+                yield batch
+
+
+def _rate(recipe: Recipe, tokens: int) -> float:
+    done = tokens / recipe.tokens
+    return min(1.0, (done + 1e-3) / recipe.warmup, max(0.0, (1 - done) / recipe.decay))
+
+
+def _step(
+    model: LineScorer,
+    optimizer: torch.optim.AdamW,
+    batches: Iterator[Batch],
+    recipe: Recipe,
+    progress: Progress,
+    log: Log,
+) -> None:
+    started = time.monotonic()
+    rate = _rate(recipe, progress.tokens)
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * rate
+    model.train()
+    optimizer.zero_grad(set_to_none=True)
+    tokens, lines_loss, rows_loss, parts = 0, 0.0, 0.0, 0
+    while tokens < recipe.tokens_a_step:
+        batch = next(batches)
+        line_loss, row_loss = losses(model, batch)
+        share = batch.tokens / recipe.tokens_a_step
+        (share * (line_loss + recipe.row_loss * row_loss)).backward()
+        tokens, parts = tokens + batch.tokens, parts + 1
+        lines_loss, rows_loss = lines_loss + line_loss.item(), rows_loss + row_loss.item()
+    norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0).item()
+    optimizer.step()
+    progress.step += 1
+    progress.tokens += tokens
+    progress.seconds += time.monotonic() - started
+    log.write(
+        step=progress.step,
+        tokens=progress.tokens,
+        minutes=progress.seconds / 60,
+        line_loss=lines_loss / parts,
+        row_loss=rows_loss / parts,
+        norm=norm,
+        rate=rate,
+        tokens_a_second=tokens / (time.monotonic() - started),
+    )
+
+
+def losses(model: LineScorer, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weighted mean loss of the line verdicts, and mean loss of the row verdicts, in bfloat16 where it is safe."""
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        lines, rows = model(batch.input_ids, batch.line_positions, batch.row_positions)
+    by_line = binary_cross_entropy_with_logits(lines.float(), batch.remove, batch.weights, reduction="sum")
+    return by_line / batch.weights.sum().clamp(min=1.0), binary_cross_entropy_with_logits(rows.float(), batch.nothing)
+
+
+def _checkpoint(directory: Path, model: LineScorer, optimizer: torch.optim.AdamW, progress: Progress) -> None:
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "progress": vars(progress)}
+    half_written = directory / "checkpoint.tmp"
+    torch.save(state, half_written)
+    half_written.replace(directory / "checkpoint.pt")
+
+
+def _resume(directory: Path, model: LineScorer, optimizer: torch.optim.AdamW) -> Progress:
+    path = directory / "checkpoint.pt"
+    if not path.exists():
+        return Progress()
+    state = torch.load(path, weights_only=True)
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    return Progress(**state["progress"])
+
+
+def _finish(
+    directory: Path, model: LineScorer, tokenizer_json: str, recipe: Recipe, measured: dict[str, float]
+) -> Path:
+    directory.mkdir(exist_ok=True)
+    settings = {
+        "kind": "score",
+        "format": "compact",
+        "bos_token": recipe.bos_token,
+        "window_tokens": recipe.window_tokens,
+        "max_line_tokens": recipe.max_line_tokens,
+        "head_tokens": recipe.head_tokens,
+        "languages": list(recipe.languages),
+        "development": measured,
+    }
+    model.save(directory, settings)
+    (directory / "tokenizer.json").write_text(tokenizer_json, encoding="utf-8")
+    return directory
