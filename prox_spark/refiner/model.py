@@ -1,0 +1,197 @@
+"""A refiner with a model: documents in, prompts in batches through the engine, programs out in the documents' order."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from prox_spark.program.parser import parse_program
+from prox_spark.program.programs import ChunkProgram, DocumentPrograms
+from prox_spark.program.scores import program_from_scores
+from prox_spark.refiner.bundle import Bundle
+from prox_spark.refiner.decode import DecodeEngine
+from prox_spark.refiner.device import Session, open_session
+from prox_spark.refiner.refiner import Refiner
+from prox_spark.refiner.score import ScoreEngine
+from prox_spark.refiner.written import Engine, Written, batches
+from prox_spark.text.chunks import Chunk
+
+# What is held at once: prompts waiting to be sorted by length, and documents waiting for their turn.
+WINDOW_TOKENS = 65_536
+WINDOW_DOCUMENTS = 256
+# Rows x length x length of one run; one attention matrix of 16 heads in float32 is then 1 GiB.
+BATCH_PAIRS = 1 << 24
+BATCH_TOKENS = {"cpu": 8_192, "cuda": 65_536}
+_ERROR_CHARS = 500
+
+
+@dataclass
+class _Document:
+    """A document on its way: how many of its prompts are out, and what came back."""
+
+    waiting: int = 0
+    closed: bool = False
+    error: str | None = None
+    chunks: list[ChunkProgram] = field(default_factory=list)
+    row_scores: list[float] = field(default_factory=list)
+
+    @property
+    def done(self) -> bool:
+        return self.closed and not self.waiting
+
+
+class ModelRefiner(Refiner):
+    """A bundle with an open session. The session belongs to the process that made it; after a fork a new one is made.
+
+    bundle: verified.
+    device, device_id, threads: as in ``Refiner.load``.
+    batch_size: most prompts in one run.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        device: str,
+        device_id: int | None = None,
+        threads: int | None = None,
+        batch_size: int = 16,
+    ) -> None:
+        self.bundle = bundle
+        self.info = bundle.info
+        self.batch_size = batch_size
+        self._asked = (device, device_id, threads)
+        self.tokenizer = bundle.tokenizer()
+        self.prompt = bundle.prompt(self.tokenizer)
+        self._open()
+
+    @classmethod
+    def open(
+        cls, name_or_path: str | Path, device: str, *, device_id: int | None, threads: int | None, batch_size: int
+    ) -> ModelRefiner:
+        """Find, verify and open a bundle."""
+        return cls(Bundle.find(name_or_path), device, device_id, threads, batch_size)
+
+    def _open(self) -> None:
+        device, device_id, threads = self._asked
+        self._process = os.getpid()
+        session = open_session(self.bundle.graph, device, device_id=device_id, threads=threads)
+        self.provider, self.device = session.provider, session.device
+        self.engine = self._engine(session)
+
+    def _engine(self, session: Session) -> Engine:
+        manifest = self.bundle.manifest
+        if manifest.writes == "score":
+            return ScoreEngine(session)
+        return DecodeEngine(session, manifest.end_tokens, manifest.limits["max_new_tokens"], self.tokenizer.decode)
+
+    def write(self, texts: Iterable[str]) -> Iterator[DocumentPrograms]:
+        """Programs of the texts, in order; holds at most one window of prompts and documents."""
+        if os.getpid() != self._process:
+            self._open()
+        documents: deque[_Document] = deque()
+        queue: list[tuple[_Document, Chunk]] = []
+        tokens = 0
+        for text in texts:
+            document = _Document()
+            documents.append(document)
+            for chunk in self._chunks(text, document):
+                document.waiting += 1
+                queue.append((document, chunk))
+                tokens += len(chunk.token_ids)
+                if tokens >= WINDOW_TOKENS:
+                    self._run(queue)
+                    tokens = 0
+            document.closed = True
+            if len(documents) >= WINDOW_DOCUMENTS:
+                self._run(queue)
+                tokens = 0
+            while documents and documents[0].done:
+                yield self._finish(documents.popleft())
+        self._run(queue)
+        yield from (self._finish(document) for document in documents)
+
+    def _chunks(self, text: str, document: _Document) -> Iterator[Chunk]:
+        """The document's prompts; an error on the way becomes the document's."""
+        try:
+            yield from self.prompt.chunks(text)
+        except Exception as error:  # one text must not end the work on all others
+            document.error = _describe(error)
+
+    def _run(self, queue: list[tuple[_Document, Chunk]]) -> None:
+        """Run all prompts of the queue, batch by batch, and empty it."""
+        chunks = [chunk for _, chunk in queue]
+        most = BATCH_TOKENS[self.device.partition(":")[0]]
+        for batch in batches(chunks, self.batch_size, most, BATCH_PAIRS):
+            for index, written in zip(batch, self._written([chunks[i] for i in batch]), strict=True):
+                self._take(*queue[index], written)
+        queue.clear()
+
+    def _written(self, chunks: Sequence[Chunk]) -> list[Written]:
+        """Results of a batch; if it fails, of each prompt by itself, so that the error stays where it belongs."""
+        try:
+            return self.engine.run(chunks)
+        except Exception as error:  # the runtime raises many kinds, none of them public
+            if len(chunks) == 1:
+                return [Written(error=_describe(error))]
+            return [written for chunk in chunks for written in self._written([chunk])]
+
+    def _take(self, document: _Document, chunk: Chunk, written: Written) -> None:
+        document.waiting -= 1
+        program, looped = written.program.strip(" \n"), False
+        if written.line_scores is not None:
+            threshold = self.info.thresholds["balanced"].line
+            program = program_from_scores(written.line_scores, chunk.first_line, threshold)
+        elif written.error is None:
+            looped = parse_program(program, self.dialect).looped
+        if written.row_score is not None:
+            document.row_scores.append(written.row_score)
+        document.chunks.append(
+            ChunkProgram(
+                chunk=chunk.chunk,
+                first_line=chunk.first_line,
+                last_line=chunk.last_line,
+                program=program,
+                line_scores=written.line_scores,
+                prompt_tokens=len(chunk.token_ids),
+                new_tokens=written.new_tokens,
+                truncated=written.truncated,
+                looped=looped,
+                cut_line=chunk.cut_line,
+                error=written.error,
+            )
+        )
+
+    def _finish(self, document: _Document) -> DocumentPrograms:
+        chunks = tuple(sorted(document.chunks, key=lambda chunk: chunk.chunk))
+        errors = [chunk.error for chunk in chunks if chunk.error is not None]
+        if document.error is None and len(errors) == len(chunks):
+            document.error = errors[0]
+        if document.error is not None:
+            return DocumentPrograms(None, (), error=document.error)
+        prompt = sum(chunk.prompt_tokens for chunk in chunks)
+        if self.info.writes == "score":
+            if self.level == "chunk":
+                return DocumentPrograms(None, chunks)
+            score, program = self._verdict(document, bool(errors))
+            if self.level == "both":
+                return DocumentPrograms(program, chunks, doc_score=score)
+            return DocumentPrograms(program, (), doc_score=score, doc_prompt_tokens=prompt)
+        if self.level == "document":
+            new = sum(chunk.new_tokens for chunk in chunks)
+            return DocumentPrograms(chunks[0].program, (), doc_prompt_tokens=prompt, doc_new_tokens=new)
+        return DocumentPrograms(None, chunks)
+
+    def _verdict(self, document: _Document, unsure: bool) -> tuple[float | None, str]:
+        """Score and program of the document: worth dropping only if no chunk of it is worth keeping."""
+        if unsure:  # a chunk that could not be read may be the one worth keeping
+            return None, "keep_doc()"
+        score = min(document.row_scores)
+        dropped = score >= self.info.thresholds["balanced"].document
+        return score, "drop_doc()" if dropped else "keep_doc()"
+
+
+def _describe(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:_ERROR_CHARS]
