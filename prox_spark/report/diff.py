@@ -1,0 +1,97 @@
+"""Draw a page before and after from its refined text and its edits alone: the source is not needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from prox_spark.report.summary import EditRow, SamplePage
+
+
+@dataclass(frozen=True)
+class DiffLine:
+    """One line of a page.
+
+    kind: `keep`, `remove`, `change` (parts of it edited), or `skip` (a run of kept lines that is left out).
+    number: of the line in the page as it came, from 0.
+    parts: (`keep`, `remove` or `insert`, text) in order.
+    """
+
+    kind: str
+    number: int
+    parts: tuple[tuple[str, str], ...]
+
+    @property
+    def text(self) -> str:
+        """The line as it came in."""
+        return "".join(text for kind, text in self.parts if kind != "insert")
+
+
+def diff_page(page: SamplePage, context: int | None = None) -> tuple[DiffLine, ...]:
+    """Return the page's lines with what happened to each.
+
+    With `context`, kept lines further than that from an edit are left out. A dropped page has no text: it is drawn from
+    what its edits hold, which may be nothing.
+    """
+    lines = tuple(_lines(page))
+    return lines if context is None else tuple(_near_edits(lines, context))
+
+
+def _lines(page: SamplePage) -> Iterator[DiffLine]:
+    removed = dict(_removed_lines(page.edits))
+    inline: dict[int, list[EditRow]] = {}
+    for edit in page.edits:
+        if edit.start is not None:
+            inline.setdefault(edit.first_line, []).append(edit)
+    kept = page.text.split("\n") if page.text is not None else []
+    # A run in `tag` mode leaves the text alone: then it still has every line that the edits speak of.
+    tagged = bool(removed) and len(kept) == page.lines_in
+    position = 0
+    for number in range(max(page.lines_in, len(kept) + (0 if tagged else len(removed)))):
+        if number in removed:
+            yield DiffLine("remove", number, (("remove", removed[number]),))
+            position += tagged
+        elif position < len(kept):
+            yield _kept_line(number, kept[position], inline.get(number, []), tagged)
+            position += 1
+
+
+def _removed_lines(edits: Sequence[EditRow]) -> Iterator[tuple[int, str]]:
+    for edit in edits:
+        lines = edit.removed.split("\n")
+        if edit.start is None and len(lines) == edit.last_line - edit.first_line + 1:
+            yield from enumerate(lines, edit.first_line)
+
+
+def _kept_line(number: int, line: str, edits: list[EditRow], tagged: bool) -> DiffLine:
+    """A line that stays: `line` is as it was (tagged), else after its edits, whose positions are those before."""
+    parts: list[tuple[str, str]] = []
+    at, shift = 0, 0
+    for edit in sorted(edits, key=lambda e: e.start or 0):
+        start = (edit.start or 0) - (0 if tagged else shift)
+        length = len(edit.removed) if tagged else len(edit.inserted)
+        parts += [("keep", line[at:start]), ("remove", edit.removed), ("insert", edit.inserted)]
+        at = start + length
+        shift += len(edit.removed) - len(edit.inserted)
+    parts.append(("keep", line[at:]))
+    return DiffLine("change" if edits else "keep", number, tuple(part for part in parts if part[1]))
+
+
+def _near_edits(lines: Sequence[DiffLine], context: int) -> Iterator[DiffLine]:
+    edited = [n for n, line in enumerate(lines) if line.kind != "keep"]
+    near = {n for at in edited for n in range(at - context, at + context + 1)}
+    skipped = 0
+    for n, line in enumerate(lines):
+        if n in near:
+            if skipped:
+                yield _skip(lines[n - 1].number, skipped)
+            skipped = 0
+            yield line
+        else:
+            skipped += 1
+    if skipped:
+        yield _skip(lines[-1].number, skipped)
+
+
+def _skip(number: int, count: int) -> DiffLine:
+    return DiffLine("skip", number, (("keep", f"{count} more line{'' if count == 1 else 's'} kept"),))
