@@ -14,6 +14,7 @@ from typing import Any
 from prox_spark.text.prompts import CompactFormat
 from prox_spark.training.recipe import Recipe
 
+RENDERINGS = ("wet", "extracted")
 # Between these shares of gold words a line is neither to be kept nor to be removed whole (the data's own advice).
 MIXED = (0.3, 0.6)
 MAX_LINE_SHARE = 0.5
@@ -22,7 +23,7 @@ MAX_WEIGHT_WORDS = 100
 
 @dataclass(frozen=True)
 class Page:
-    """One rendering of a page: its lines, for each whether it is to be removed, and how much that counts in the loss."""
+    """One rendering of a page: its lines, whether each is to be removed, and how much that counts in the loss."""
 
     id: str
     rendering: str

@@ -33,9 +33,7 @@ class LineScorer(nn.Module):
         )
         self.row_head = nn.Linear(hidden, 1)
 
-    def forward(
-        self, input_ids: Tensor, line_positions: Tensor, row_positions: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, input_ids: Tensor, line_positions: Tensor, row_positions: Tensor) -> tuple[Tensor, Tensor]:
         """Logits that each line is to be removed, and that each row has nothing worth keeping.
 
         Shapes: ``input_ids`` int64 [rows, tokens], padded at the right, ``line_positions`` int64 [lines, 3] and

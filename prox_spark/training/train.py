@@ -18,9 +18,10 @@ from prox_spark.text.prompts import CompactFormat
 from prox_spark.text.tokenize import TextTokenizer
 from prox_spark.training import data
 from prox_spark.training.batches import Batch, batched
+from prox_spark.training.calibrate import calibrate, measure
 from prox_spark.training.model import LineScorer, load_base
 from prox_spark.training.recipe import Recipe
-from prox_spark.training.validate import validate
+from prox_spark.training.validate import score_pages, validate
 
 
 @dataclass
@@ -57,9 +58,11 @@ def train(recipe_path: Path | str, out: Path | None = None, resume: bool = True)
         if progress.step % recipe.evaluate_every == 0:
             log.write(step=progress.step, **validate(model, prompt, development, recipe.development_pages))
     _checkpoint(directory, model, optimizer, progress)
-    final = validate(model, prompt, development, recipe.development_pages)
-    log.write(step=progress.step, final=True, **final)
-    return _finish(directory / "hf", model, tokenizer_json, recipe, final)
+    scored = score_pages(model, prompt, development)
+    thresholds = calibrate(scored)
+    measured = {kind: s.rounded() for kind, s in measure(scored, thresholds["balanced"]["line"]).items()}
+    log.write(step=progress.step, thresholds=thresholds, development_scores=measured)
+    return _finish(directory / "hf", model, tokenizer_json, recipe, thresholds, measured)
 
 
 class Log:
@@ -185,7 +188,12 @@ def _resume(directory: Path, model: LineScorer, optimizer: torch.optim.AdamW) ->
 
 
 def _finish(
-    directory: Path, model: LineScorer, tokenizer_json: str, recipe: Recipe, measured: dict[str, float]
+    directory: Path,
+    model: LineScorer,
+    tokenizer_json: str,
+    recipe: Recipe,
+    thresholds: dict[str, dict[str, float]],
+    measured: dict[str, dict[str, float]],
 ) -> Path:
     directory.mkdir(exist_ok=True)
     settings = {
@@ -196,6 +204,7 @@ def _finish(
         "max_line_tokens": recipe.max_line_tokens,
         "head_tokens": recipe.head_tokens,
         "languages": list(recipe.languages),
+        "thresholds": thresholds,
         "development": measured,
     }
     model.save(directory, settings)
