@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.helpers.labelled_pages import record, write_records
+
+from prox_spark.training.calibrate import Scored, calibrate
+from prox_spark.training.data import read_pages
+
+
+@pytest.fixture
+def scored(tmp_path: Path) -> list[Scored]:
+    """Pages whose prose has scores under 0.4 and whose menus have scores over 0.6."""
+    records = [record(n, rendering) for n in range(10) for rendering in ("wet", "extracted")]
+    pages = read_pages(write_records(tmp_path / "r.jsonl.gz", records))
+    return [
+        Scored(page, [0.65 if remove else 0.35 for remove in page.remove], nothing=0.1 + n / 100)
+        for n, page in enumerate(pages)
+    ]
+
+
+def test_balanced_lies_between_kept_and_removed_lines(scored: list[Scored]) -> None:
+    assert 0.35 < calibrate(scored)["balanced"]["line"] <= 0.65
+
+
+def test_caution_is_ordered(scored: list[Scored]) -> None:
+    found = calibrate(scored)
+    for verdict in ("line", "document"):
+        assert found["cautious"][verdict] >= found["balanced"][verdict] >= found["aggressive"][verdict]
+
+
+def test_cautious_drops_no_page_with_something_worth_keeping(scored: list[Scored]) -> None:
+    risky = [Scored(s.page, s.line_scores, nothing=0.985) for s in scored]
+    assert calibrate(risky)["cautious"]["document"] > 0.985
