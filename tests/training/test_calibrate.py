@@ -3,10 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.helpers.labelled_pages import record, write_records
 
 from prox_spark.training.calibrate import Scored, calibrate
 from prox_spark.training.data import read_pages
+from tests.helpers.labelled_pages import record, write_records
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ import random
 from pathlib import Path
 
 import pytest
-from tests.helpers.labelled_pages import record, write_records
 
 from prox_spark.training.data import Page, _altered, read_pages, split_by_domain
 from prox_spark.training.recipe import Recipe
+from tests.helpers.labelled_pages import record, write_records
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.helpers.labelled_pages import record, write_records
 
 from prox_spark.training.evaluate import evaluate, tables, to_json
+from tests.helpers.labelled_pages import record, write_records
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from tests.helpers.labelled_pages import record, write_records
 
 pytestmark = pytest.mark.train
