@@ -24,7 +24,7 @@ help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo ## refine 56 real web pages on this machine, and show which lines went and why
-	@$(call JAVA,$(VENV)) $(VENV)/bin/python jobs/demo.py --out $(OUT) --refiner $(REFINER)
+	@$(call JAVA,$(VENV)) $(VENV)/bin/python demo/demo.py --out $(OUT) --refiner $(REFINER)
 
 test: $(VENV)/.test ## every test that needs no torch: the language, the engine, Spark and Delta
 	$(call JAVA,$(VENV)) $(VENV)/bin/python -m pytest $(PYTEST_ARGS)

@@ -256,12 +256,13 @@ def train(
     output: Annotated[
         Path | None, typer.Option("--out", help="Directory for checkpoints and the result; default: the recipe's.")
     ] = None,
+    data: Annotated[Path | None, typer.Option(help="Labelled pages (jsonl.gz); default: the recipe's.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew instead of resuming.")] = False,
 ) -> None:
     """Fine-tune a refiner by a recipe; a run that was stopped goes on from its last checkpoint."""
     _needs("torch", "train")
     training = importlib.import_module("prox_spark.training.train")
-    result = training.train(recipe, out=output, resume=not fresh)
+    result = training.train(recipe, out=output, data_path=data, resume=not fresh)
     out.print(f"Trained: {escape(str(result))}. Next: prox-spark export {escape(str(result))} OUT", soft_wrap=True)
 
 
@@ -312,7 +313,8 @@ def _job(command: Command, ctx: typer.Context) -> None:
             plan = jobs.plan_job(settings, command, spark=_session())
         print_plan(plan, settings, out)
         return
-    with ProgressPrinter(log) as progress:
+    # A launcher's stderr is full of its own talk; then progress goes where a person is more likely to look.
+    with ProgressPrinter(log if log.is_terminal else out) as progress:
         progress.starting()
         summary = jobs.run_job(settings, command, on_progress=progress, spark=_session())
     print_summary(summary, out)

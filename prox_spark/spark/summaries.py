@@ -73,7 +73,8 @@ def _set_aside(quarantine: DataFrame) -> list[StatusCount]:
 
 
 def _in_order(counts: DataFrame) -> list[Row]:
-    return counts.orderBy(F.desc("documents"), "status", F.col("reason").asc_nulls_first()).take(REASONS)
+    rows: list[Row] = counts.orderBy(F.desc("documents"), "status", F.col("reason").asc_nulls_first()).take(REASONS)
+    return rows
 
 
 def _exploded(refined: DataFrame) -> DataFrame:
