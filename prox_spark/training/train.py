@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from prox_spark.errors import ConfigError
 from prox_spark.text.prompts import CompactFormat
 from prox_spark.text.tokenize import TextTokenizer
 from prox_spark.training import data
@@ -33,13 +34,18 @@ class Progress:
     seconds: float = 0.0
 
 
-def train(recipe_path: Path | str, out: Path | None = None, resume: bool = True) -> Path:
+def train(recipe_path: Path | str, out: Path | None = None, data_path: Path | None = None, resume: bool = True) -> Path:
     """Train as the recipe says and return the HF directory with backbone, tokenizer and heads.
 
-    A run that was stopped goes on from its last checkpoint unless ``resume`` is false. ``OUT/log.jsonl`` has a line a
-    step. Raises ConfigError for a recipe that cannot be read.
+    out, data_path: instead of the recipe's own. Messages of the run go to the screen and to ``OUT/log.jsonl``.
+    A run that was stopped goes on from its last checkpoint unless ``resume`` is false. Raises ConfigError for a recipe
+    that cannot be read, and where there are no data.
     """
     recipe = Recipe.load(Path(recipe_path))
+    if data_path is not None:
+        recipe = recipe.model_copy(update={"data": data_path})
+    if not recipe.data.is_file():
+        raise ConfigError(f"no labelled pages at {recipe.data}; say where they are with --data")
     directory = out or recipe.out
     directory.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
