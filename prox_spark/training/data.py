@@ -19,6 +19,7 @@ RENDERINGS = ("wet", "extracted")
 MIXED = (0.3, 0.6)
 MAX_LINE_SHARE = 0.5
 MAX_WEIGHT_WORDS = 100
+CHUNKS_SHUFFLED = 400
 
 
 @dataclass(frozen=True)
@@ -106,12 +107,24 @@ def examples(page: Page, prompt: CompactFormat) -> list[Example]:
 
 
 def epoch(pages: list[Page], prompt: CompactFormat, recipe: Recipe, number: int) -> Iterator[Example]:
-    """Every page once, in an order and with alterations that the seed and the epoch's number decide."""
+    """Chunks of every page, in an order and with alterations that the seed and the epoch's number decide."""
     chance = random.Random(f"{recipe.seed}/{number}")
     order = list(pages)
     chance.shuffle(order)
+    # Chunks of one page are alike, so they must not meet in one step.
+    waiting: list[Example] = []
     for page in order:
-        yield from _some(examples(_altered(page, chance, recipe), prompt), chance, recipe.max_chunks)
+        waiting.extend(_some(examples(_altered(page, chance, recipe), prompt), chance, recipe.max_chunks))
+        while len(waiting) > CHUNKS_SHUFFLED:
+            yield _taken(waiting, chance)
+    while waiting:
+        yield _taken(waiting, chance)
+
+
+def _taken(waiting: list[Example], chance: random.Random) -> Example:
+    place = chance.randrange(len(waiting))
+    waiting[place], waiting[-1] = waiting[-1], waiting[place]
+    return waiting.pop()
 
 
 def _altered(page: Page, chance: random.Random, recipe: Recipe) -> Page:
@@ -124,6 +137,4 @@ def _altered(page: Page, chance: random.Random, recipe: Recipe) -> Page:
 
 
 def _some(found: list[Example], chance: random.Random, most: int) -> list[Example]:
-    if len(found) <= most:
-        return found
-    return [found[0], *(found[i] for i in sorted(chance.sample(range(1, len(found)), most - 1)))]
+    return found if len(found) <= most else chance.sample(found, most)

@@ -27,7 +27,7 @@ class Recipe(BaseModel):
     head_tokens: int = 32
     languages: tuple[str, ...] = ("en",)
     seed: int = 1
-    tokens: int = Field(2_100_000, description="tokens to train on")
+    tokens: int = Field(2_000_000, description="tokens to train on")
     tokens_a_step: int = 8192
     tokens_a_batch: int = Field(4096, description="tokens of one forward pass, padding included")
     learning_rate: float = 2e-4
@@ -38,9 +38,9 @@ class Recipe(BaseModel):
     boilerplate_rate: float = Field(0.08, description="chance that a page is reduced to its removed lines")
     clean_rate: float = Field(0.08, description="chance that a page is reduced to its kept lines")
     row_loss: float = Field(0.1, description="weight of the document verdict's loss")
-    max_chunks: int = Field(6, description="chunks taken from one page an epoch, the first always among them")
-    development_pages: int = Field(40, description="pages of each rendering scored while training")
-    evaluate_every: int = Field(50, description="steps")
+    max_chunks: int = Field(2, description="chunks taken from one page an epoch")
+    development_pages: int = Field(30, description="pages of each rendering scored while training")
+    evaluate_every: int = Field(75, description="steps")
     checkpoint_every: int = Field(20, description="steps")
     minutes: float = Field(100.0, description="stop early and finish when this is used up")
 

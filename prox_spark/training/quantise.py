@@ -1,0 +1,111 @@
+"""8-bit weights with one scale a row, and activations with one scale a token.
+
+One scale for a whole tensor of activations would tie every document of a batch to its neighbours. Here a token's
+numbers depend on that token alone, so programs are the same in every batch.
+
+Measured on one core of an AVX-512 VNNI machine, 1,024 tokens, weights of 576 x 1,536: float32 50 billion products a
+second, ``MatMulNBits`` with 8 bits and accuracy level 4 53 to 77 by block size, ``MatMulInteger`` as built here 160.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
+
+from prox_spark.training.graphs import Editor
+
+# Smaller matrices, such as a head's last layer, are not worth it.
+_SMALLEST = 64
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """How many of a graph's matrices have 8-bit weights now."""
+
+    products: int
+    embeddings: int
+
+
+def quantise(model: ModelProto, keep: tuple[str, ...] = ("prox/",)) -> Quantised:
+    """Give the graph 8-bit weights, in place.
+
+    Every ``MatMul`` with a constant matrix [inputs, outputs] becomes: activations to uint8 by the token's largest
+    absolute value, ``MatMulInteger`` with int8 weights (a scale an output), and back to float32. Every embedding
+    [tokens, width] becomes int8 rows with a scale each.
+
+    keep: products of nodes whose name begins so stay in float32.
+    """
+    graph = model.graph
+    matrices = {tensor.name: tensor for tensor in graph.initializer if _is_matrix(tensor)}
+    activations: dict[str, tuple[str, str]] = {}
+    weights: dict[str, tuple[str, str]] = {}
+    nodes: list[NodeProto] = []
+    products = embeddings = 0
+    for number, node in enumerate(graph.node):
+        edit = Editor(model, f"q{number}")
+        if node.op_type == "MatMul" and node.input[1] in matrices and not node.name.startswith(keep):
+            if node.input[0] not in activations:
+                activations[node.input[0]] = _quantise_activations(edit, node.input[0])
+            if node.input[1] not in weights:
+                weights[node.input[1]] = _quantise_columns(edit, matrices[node.input[1]])
+            _multiply(edit, activations[node.input[0]], weights[node.input[1]], node.output[0])
+            products += 1
+        elif node.op_type == "Gather" and node.input[0] in matrices:
+            _look_up(edit, matrices[node.input[0]], node.input[1], node.output[0])
+            embeddings += 1
+        else:
+            nodes.append(node)
+        nodes.extend(edit.nodes)
+    del graph.node[:]
+    graph.node.extend(nodes)
+    _drop_unused_weights(model)
+    return Quantised(products, embeddings)
+
+
+def _is_matrix(tensor: TensorProto) -> bool:
+    return tensor.data_type == TensorProto.FLOAT and len(tensor.dims) == 2 and min(tensor.dims) >= _SMALLEST
+
+
+def _quantise_activations(edit: Editor, x: str) -> tuple[str, str]:
+    """uint8 around 128, and the scale of each token; [.., tokens, width] and [.., tokens, 1]."""
+    largest = edit.op("ReduceMax", edit.op("Abs", x), edit.ints(-1), keepdims=1)
+    largest = edit.op("Max", largest, edit.weight(np.float32(1e-10)))
+    steps = edit.op("Mul", x, edit.op("Div", edit.weight(np.float32(127)), largest))
+    shifted = edit.op("Add", edit.op("Round", steps), edit.weight(np.float32(128)))
+    scale = edit.op("Mul", largest, edit.weight(np.float32(1 / 127)))
+    return edit.op("Cast", shifted, to=TensorProto.UINT8), scale
+
+
+def _rows(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """int8 rows and the scale [rows, 1] of each."""
+    scale = np.maximum(np.abs(matrix).max(axis=1, keepdims=True), 1e-10).astype(np.float32) / np.float32(127)
+    return np.clip(np.rint(matrix / scale), -127, 127).astype(np.int8), scale
+
+
+def _quantise_columns(edit: Editor, tensor: TensorProto) -> tuple[str, str]:
+    """int8 weights [inputs, outputs] and the scale [outputs] of each output."""
+    rows, scale = _rows(numpy_helper.to_array(tensor).T)
+    return edit.weight(rows.T, f"{tensor.name}/int8"), edit.weight(scale[:, 0], f"{tensor.name}/scale")
+
+
+def _multiply(edit: Editor, activations: tuple[str, str], weights: tuple[str, str], output: str) -> None:
+    zero = edit.weight(np.asarray(128, dtype=np.uint8))
+    product = edit.op("Cast", edit.op("MatMulInteger", activations[0], weights[0], zero), to=TensorProto.FLOAT)
+    edit.op("Mul", edit.op("Mul", product, activations[1]), weights[1], output=output)
+
+
+def _look_up(edit: Editor, tensor: TensorProto, indices: str, output: str) -> None:
+    rows, scale = _rows(numpy_helper.to_array(tensor))
+    row = edit.op("Gather", edit.weight(rows, f"{tensor.name}/rows"), indices)
+    factor = edit.op("Gather", edit.weight(scale, f"{tensor.name}/row_scale"), indices)
+    edit.op("Mul", edit.op("Cast", row, to=TensorProto.FLOAT), factor, output=output)
+
+
+def _drop_unused_weights(model: ModelProto) -> None:
+    graph = model.graph
+    used = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
+    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
