@@ -70,9 +70,7 @@ class AddLine:
     content: str
 
 
-Operation = (
-    KeepDoc | DropDoc | KeepChunk | RemoveLines | RemoveAll | Normalize | RemoveString | ReplaceString | AddLine
-)
+Operation = KeepDoc | DropDoc | KeepChunk | RemoveLines | RemoveAll | Normalize | RemoveString | ReplaceString | AddLine
 
 
 @dataclass(frozen=True, slots=True)

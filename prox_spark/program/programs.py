@@ -14,7 +14,7 @@ class ChunkProgram:
         first_line: first line of the chunk, from 0 through the document.
         last_line: last line of the chunk, included.
         program: program text.
-        line_scores: for each line of the chunk the probability that it is to be removed, where the refiner scores lines.
+        line_scores: for each line the probability that it is to be removed, where the refiner scores lines.
         prompt_tokens: tokens read.
         new_tokens: tokens written; 0 where nothing is decoded.
         truncated: the token limit ended the program.
@@ -41,7 +41,7 @@ class DocumentPrograms:
     """All programs of one document: one row of the `programs` table.
 
     Attributes:
-        doc_program: program for the document (`keep_doc()` or `drop_doc()`); None when the refiner works on chunks only.
+        doc_program: program for the document (`keep_doc()` or `drop_doc()`); None: the refiner works on chunks only.
         chunks: programs of its chunks, in order; empty when the refiner works on documents only.
         doc_score: probability that the document is to be dropped, where the refiner scores documents.
         error: why no program could be written for this document.
