@@ -322,7 +322,7 @@ def _job(command: Command, ctx: typer.Context) -> None:
 
 def settings_from(parameters: dict[str, Any]) -> JobSettings:
     """Return a command's parameters as settings; what was not given takes the settings' own default."""
-    given = {name: value for name, value in parameters.items() if value is not None and name != "dry_run"}
+    given = {name: value for name, value in parameters.items() if value not in (None, [], ()) and name != "dry_run"}
     guards = {name: given.pop(name) for name in GuardSettings.model_fields if name in given}
     renamed = {"refiner": "refiners", "schema": "source_schema"}
     values = {
