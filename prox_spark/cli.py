@@ -252,11 +252,11 @@ def export(
 
 @app.command()
 def train(
-    recipe: Annotated[Path, typer.Argument(help="The recipe: data, base model, schedule.")],
+    recipe: Annotated[Path, typer.Argument(help="The recipe: base model, data, schedule.")],
+    data: Annotated[Path | None, typer.Option(help="Labelled pages; default: the recipe's.")] = None,
     output: Annotated[
-        Path | None, typer.Option("--out", help="Directory for checkpoints and the result; default: the recipe's.")
+        Path | None, typer.Option("--out", help="For checkpoints and the result; default: the recipe's.")
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="Labelled pages (jsonl.gz); default: the recipe's.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew instead of resuming.")] = False,
 ) -> None:
     """Fine-tune a refiner by a recipe; a run that was stopped goes on from its last checkpoint."""
@@ -271,16 +271,19 @@ def evaluate(
     refiner: Annotated[str, typer.Argument(help="Bundle: a name or a directory.")],
     data: Annotated[Path, typer.Argument(help="Labelled pages (jsonl.gz).")],
     caution: CautionOption = "balanced",
+    device: Device = "auto",
     limit: Annotated[int | None, typer.Option(help="Only so many pages of each rendering.")] = None,
-    output: Annotated[Path | None, typer.Option("--out", help="Also write all figures as JSON.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
 ) -> None:
     """Measure a refiner on labelled pages: F1 of the text, precision and recall of removed lines."""
     evaluating = importlib.import_module("prox_spark.training.evaluate")
-    results = evaluating.evaluate(refiner, data, caution=caution, limit=limit)
+    if not data.is_file():
+        raise SourceError(f"no labelled pages at {data}")
+    results = evaluating.evaluate(refiner, data, caution=caution, limit=limit, device=device)
     for table in evaluating.tables(results):
         out.print(table)
-    if output is not None:
-        output.write_text(evaluating.to_json(results), encoding="utf-8")
+    if json_file is not None:
+        json_file.write_text(evaluating.to_json(results), encoding="utf-8")
 
 
 @app.command()

@@ -12,8 +12,8 @@ from prox_spark.report.summary import EditRow, SamplePage
 class DiffLine:
     """One line of a page.
 
-    kind: `keep`, `remove`, `change` (parts of it edited), or `skip` (a run of kept lines that is left out).
-    number: of the line in the page as it came, from 0.
+    kind: `keep`, `remove`, `insert`, `change` (parts of it edited), or `skip` (a run of kept lines that is left out).
+    number: of the line in the page as it came, from 0; of an inserted line that of the line above it, or -1.
     parts: (`keep`, `remove` or `insert`, text) in order.
     """
 
@@ -40,27 +40,41 @@ def diff_page(page: SamplePage, context: int | None = None) -> tuple[DiffLine, .
 def _lines(page: SamplePage) -> Iterator[DiffLine]:
     removed = dict(_removed_lines(page.edits))
     inline: dict[int, list[EditRow]] = {}
+    added: dict[int, list[str]] = {}
     for edit in page.edits:
-        if edit.start is not None:
+        if edit.operation == "add_line":
+            added.setdefault(edit.first_line, []).append(edit.inserted)
+        elif edit.start is not None:
             inline.setdefault(edit.first_line, []).append(edit)
     kept = page.text.split("\n") if page.text is not None else []
-    # A run in `tag` mode leaves the text alone: then it still has every line that the edits speak of.
-    tagged = bool(removed) and len(kept) == page.lines_in
+    tagged = _is_original(kept, page.lines_in, removed, inline)
     position = 0
-    for number in range(max(page.lines_in, len(kept) + (0 if tagged else len(removed)))):
+    for number in range(-1, page.lines_in):
         if number in removed:
             yield DiffLine("remove", number, (("remove", removed[number]),))
             position += tagged
-        elif position < len(kept):
+        elif number >= 0 and position < len(kept):
             yield _kept_line(number, kept[position], inline.get(number, []), tagged)
             position += 1
+        for content in added.get(number, []):
+            yield DiffLine("insert", number, (("insert", content),))
+            position += not tagged
+
+
+def _is_original(kept: list[str], lines_in: int, removed: dict[int, str], inline: dict[int, list[EditRow]]) -> bool:
+    """Whether the text is the page as it came: mode `tag` leaves it alone, and it still has all that the edits name."""
+    if len(kept) != lines_in:
+        return False
+    edits = [edit for some in inline.values() for edit in some]
+    return all(kept[number] == text for number, text in removed.items()) and all(
+        kept[edit.first_line][edit.start : edit.end] == edit.removed for edit in edits
+    )
 
 
 def _removed_lines(edits: Sequence[EditRow]) -> Iterator[tuple[int, str]]:
     for edit in edits:
-        lines = edit.removed.split("\n")
-        if edit.start is None and len(lines) == edit.last_line - edit.first_line + 1:
-            yield from enumerate(lines, edit.first_line)
+        if edit.operation == "remove_lines":
+            yield from enumerate(edit.removed.split("\n"), edit.first_line)
 
 
 def _kept_line(number: int, line: str, edits: list[EditRow], tagged: bool) -> DiffLine:

@@ -80,7 +80,7 @@ def show_page(page: SamplePage, console: Console, context: int = 2, longest: int
 def _drawn(line: DiffLine) -> Text:
     if line.kind == "skip":
         return Text(f"      … {line.text}", style="bright_black")
-    sign = {"remove": "-", "change": "~"}.get(line.kind, " ")
+    sign = {"remove": "-", "insert": "+", "change": "~"}.get(line.kind, " ")
     styles = {"remove": "red", "insert": "green", "keep": ""}
     drawn = Text(f"{line.number:>4} {sign} ", style="bright_black")
     for kind, text in line.parts:

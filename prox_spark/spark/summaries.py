@@ -7,7 +7,6 @@ from typing import Any
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
-from prox_spark.config import is_directory
 from prox_spark.errors import SourceError
 from prox_spark.report.summary import (
     EditRow,
@@ -18,6 +17,7 @@ from prox_spark.report.summary import (
     StatusCount,
     Summary,
 )
+from prox_spark.spark.tables import Tables
 
 # A page that shows well: not a screenful of one line, not a book. Others are taken when there are none like that.
 SHORT_PAGE, LONG_PAGE = 12, 150
@@ -34,10 +34,11 @@ def summarise(spark: SparkSession, tables: str, pages: int = 5, lines: int = 30,
     pages: pages to show before and after; lines: most removed lines; edits: largest edits. All are upper bounds: what
     reaches the driver is small whatever the tables hold. Raises SourceError when there are no tables.
     """
-    refined, quarantine = _read(spark, tables, "refined"), _read(spark, tables, "quarantine")
+    there = Tables(tables)
+    refined, quarantine = _read(spark, there, "refined"), _read(spark, there, "quarantine")
     return Summary(
         tables=tables,
-        runs=_runs(_read(spark, tables, "runs")),
+        runs=_runs(_read(spark, there, "runs")),
         counts=(*_counts(refined), *_set_aside(quarantine)),
         removed_lines=_removed_lines(refined, lines),
         largest_edits=_largest_edits(refined, edits),
@@ -46,17 +47,11 @@ def summarise(spark: SparkSession, tables: str, pages: int = 5, lines: int = 30,
     )
 
 
-def _read(spark: SparkSession, tables: str, name: str) -> DataFrame:
-    try:
-        if is_directory(tables):
-            frame = spark.read.format("delta").load(f"{tables.rstrip('/')}/{name}")
-        else:
-            frame = spark.table(f"{tables}.{name}")
-        frame.schema  # noqa: B018  (Spark Connect looks only when asked)
-    except Exception as error:
-        message = f"there is no table {name!r} in {tables!r}; `prox-spark refine --tables {tables} …` makes it"
-        raise SourceError(message) from error
-    return frame
+def _read(spark: SparkSession, tables: Tables, name: str) -> DataFrame:
+    if not tables.exists(spark, name):
+        where = tables.location
+        raise SourceError(f"there is no table {name!r} in {where!r}; `prox-spark refine --tables {where} …` makes it")
+    return tables.read(spark, name)
 
 
 def _counts(refined: DataFrame) -> list[StatusCount]:
@@ -82,7 +77,7 @@ def _exploded(refined: DataFrame) -> DataFrame:
 
 
 def _removed_lines(refined: DataFrame, limit: int) -> tuple[RemovedLine, ...]:
-    whole = _exploded(refined).where(F.col("start").isNull())
+    whole = _exploded(refined).where(F.col("operation") == "remove_lines")
     each = whole.select("doc_id", F.trim(F.explode(F.split("removed", "\n"))).alias("line")).where(F.col("line") != "")
     rows = (
         each.groupBy(F.substring("line", 1, LONGEST_LINE).alias("line"))

@@ -176,6 +176,20 @@ def test_blank_lines_that_were_removed_are_lines_too() -> None:
     ]
 
 
+def test_inserted_lines_stand_below_the_line_they_were_added_to() -> None:
+    edits = (
+        EditRow("add_line", -1, -1, "", "Top"),
+        EditRow("remove_lines", 0, 0, "Home"),
+        EditRow("add_line", 1, 1, "", "Middle"),
+    )
+    refined = SamplePage("d", "refined", None, "Top\nOne\nMiddle\nTwo", 3, edits)
+    tagged = SamplePage("d", "refined", None, "Home\nOne\nTwo", 3, edits)
+    expected = [("insert", -1), ("remove", 0), ("keep", 1), ("insert", 1), ("keep", 2)]
+    for page in (refined, tagged):
+        assert [(line.kind, line.number) for line in diff_page(page)] == expected
+        assert diff_page(page)[2].text == "One" and diff_page(page)[4].text == "Two"
+
+
 def test_far_lines_are_left_out_with_their_number() -> None:
     lines = [f"line {n}" for n in range(100)]
     page = SamplePage("d", "refined", None, "\n".join(lines), 101, (EditRow("remove_lines", 100, 100, "end"),))
