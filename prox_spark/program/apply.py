@@ -27,8 +27,6 @@ class Changes:
         removed: ranges of removed lines, disjoint.
         changed: the new text of lines in which strings are replaced.
         added: line below which to insert, index among those inserted there, and the new line.
-        words_lost: words that are gone, less those that came in their place.
-        words_added: words in inserted lines.
         singles: replaced strings that have an edit of their own.
     """
 
@@ -37,8 +35,6 @@ class Changes:
     removed: list[tuple[int, int]] = field(default_factory=list)
     changed: dict[int, str] = field(default_factory=dict)
     added: list[tuple[int, int, str]] = field(default_factory=list)
-    words_lost: int = 0
-    words_added: int = 0
     singles: int = 0
 
     def take(self, resolved: Resolved, chunk: int) -> None:
@@ -46,18 +42,14 @@ class Changes:
         lines = self.document.lines
         edits: list[Edit] = []
         for first, last in resolved.removed:
-            removed = "\n".join(lines[first : last + 1])
-            self.words_lost += count_words(removed)
+            removed = lines[first] if first == last else "\n".join(lines[first : last + 1])
             edits.append(Edit("remove_lines", chunk, first, last, None, None, removed, ""))
         self.removed += resolved.removed
         if resolved.replaced:
-            for line, new in _edited_lines(self.document, resolved.replaced):
-                self.words_lost += count_words(lines[line]) - count_words(new)
-                self.changed[line] = new
+            self.changed.update(_edited_lines(self.document, resolved.replaced))
             for replacement in resolved.replaced:
                 self._explain(replacement, chunk, edits)
         for line, _, content in resolved.added:
-            self.words_added += count_words(content)
             edits.append(Edit("add_line", chunk, line, line, None, None, "", content))
         self.added += resolved.added
         if len(edits) > 1:
@@ -78,6 +70,17 @@ class Changes:
             first, last = (bisect_right(starts, place) - 1 for place in (places[single], places[-1]))
             reason = f"occurrences={len(places) - single}"
             edits.append(Edit(name, chunk, first, last, None, None, source, target, reason))
+
+    def count_words(self) -> tuple[int, int]:
+        """Return how many words went, less those that came in their place, and how many inserted lines have.
+
+        Lines are counted joined, because counting costs more by the call than by the character.
+        """
+        lines = self.document.lines
+        gone = [line for first, last in self.removed for line in lines[first : last + 1]]
+        gone += [lines[number] for number in self.changed]
+        lost = count_words("\n".join(gone)) - count_words("\n".join(self.changed.values()))
+        return lost, count_words("\n".join(content for _, _, content in self.added))
 
     def lines(self) -> list[str]:
         """Return the lines of the new text."""
@@ -134,5 +137,8 @@ def _edited_lines(document: Document, replaced: list[Replacement]) -> Iterator[t
 
 def _places_in_order(places: list[array[int]]) -> Iterator[tuple[int, int]]:
     """Merge the places of several replacements, each in order, into pairs of place and number of the replacement."""
-    numbered = [zip(found, repeat(number)) for number, found in enumerate(places)]
-    return iter(numbered[0]) if len(numbered) == 1 else merge(*numbered)
+    if len(places) == 1:
+        return zip(places[0], repeat(0))
+    if sum(map(len, places)) < MAX_EDITS:
+        return iter(sorted((place, number) for number, found in enumerate(places) for place in found))
+    return merge(*(zip(found, repeat(number)) for number, found in enumerate(places)))

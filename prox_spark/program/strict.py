@@ -141,8 +141,8 @@ def _resolve_chunk(
 def _guard(changes: Changes, guards: Guards) -> Outcome:
     """Ask the last two guards, which look at what would be left, and build the text."""
     words_in = count_words(changes.document.text)
-    lost = changes.words_lost
-    words_out = words_in - lost + changes.words_added
+    lost, added = changes.count_words()
+    words_out = words_in - lost + added
     edits = tuple(changes.edits)
     if changes.removed or changes.changed:
         if words_in and lost / words_in > guards.max_removed_ratio:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import re
+from collections import Counter
 
 # Scripts that are written without spaces between words.
 _SINGLE = (
@@ -14,12 +16,12 @@ _SINGLE_CHARACTER = re.compile(f"[{_SINGLE}]")
 _WORD = re.compile(rf"(?=[^\W_])[{_SINGLE}]|[^\W_{_SINGLE}]+")
 _NOT_A_WORD = re.compile(r"[^\w\x00-\x7f]+")
 
-# Maps every byte of a word to "a" and every other byte to a blank. Beyond ASCII everything counts as part of a word;
-# what is not was blanked out before.
-_WORD_BYTES = bytes(97 if byte >= 128 or chr(byte).isalnum() else 32 for byte in range(256))
 _ASCII = bytes(range(128))
-# From this number of different symbols on, one pass of a regular expression is cheaper than one replacement for each.
-_MANY_SYMBOLS = 24
+_ASCII_TEXT = _ASCII.decode("ascii")
+# Maps the bytes of words to "a" and all others to a blank, in a text whose bytes beyond ASCII are letters and digits.
+_WORD_BYTES = bytes(97 if byte >= 128 or chr(byte).isalnum() else 32 for byte in range(256))
+# A text shorter than this, in characters, is not worth cutting in two.
+_SHORT = 4096
 
 
 def find_words(text: str) -> list[str]:
@@ -40,18 +42,27 @@ def folded_letters(text: str) -> str:
 def count_words(text: str) -> int:
     """Count the words of a text: `len(find_words(text))`, several times as fast.
 
-    It works on bytes, where one pass over the text costs a nanosecond a character and less.
+    The text is encoded with one byte for each letter and digit, and a question mark for every other character beyond
+    ASCII; bytes are then sorted into words and gaps, and the beginnings of words counted. All of it runs in C.
     """
-    encoded = text.encode("utf-8", "surrogatepass")
-    if len(encoded) != len(text):
-        others = set(encoded.translate(None, _ASCII).decode("utf-8", "surrogatepass"))
-        if _SINGLE_CHARACTER.search("".join(others)):
+    if text.isascii():
+        return _count_runs(text.encode("ascii"))
+    others = Counter(text.encode("utf-8", "surrogatepass").translate(None, _ASCII).decode("utf-8", "surrogatepass"))
+    letters = "".join(filter(str.isalnum, others))
+    singles = _SINGLE_CHARACTER.findall(letters)
+    if singles:
+        letters = _SINGLE_CHARACTER.sub("", letters)
+    if len(letters) > 128 or (letters and max(letters) > "\uffef"):
+        # More letters than there are bytes for: rare, and rarer still within half of the text.
+        middle = text.find("\n", len(text) // 2)
+        if len(text) < _SHORT or middle < 0:
             return len(_WORD.findall(text))
-        symbols = [character for character in others if not character.isalnum()]
-        if len(symbols) < _MANY_SYMBOLS:
-            for symbol in symbols:
-                encoded = encoded.replace(symbol.encode("utf-8", "surrogatepass"), b" ")
-        else:
-            encoded = _NOT_A_WORD.sub(" ", text).encode("utf-8", "surrogatepass")
+        return count_words(text[:middle]) + count_words(text[middle + 1 :])
+    table = codecs.charmap_build((_ASCII_TEXT + letters).ljust(256, "\ufffe"))
+    encoded, _ = codecs.charmap_encode(text, "replace", table)
+    return _count_runs(encoded) + sum(others[single] for single in singles)
+
+
+def _count_runs(encoded: bytes) -> int:
     marked = encoded.translate(_WORD_BYTES)
     return marked.count(b" a") + marked.startswith(b"a")
