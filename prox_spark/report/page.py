@@ -33,7 +33,7 @@ def render_html(summary: Summary) -> str:
             last=summary.last_work,
             settings=_settings(summary),
             pages=[(page, diff_page(page, CONTEXT_LINES)) for page in summary.pages],
-            most=max((line.times for line in summary.removed_lines), default=1),
+            most=max((line.documents for line in summary.removed_lines), default=1),
             version=__version__,
             css=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
         )

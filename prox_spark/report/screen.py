@@ -56,13 +56,15 @@ def show_counts(summary: Summary, console: Console) -> None:
 
 
 def _removed(summary: Summary, lines: int) -> Table:
-    table = Table(title="Lines removed most often", title_justify="left", title_style="bold", box=None, pad_edge=False)
-    table.add_column("times", justify="right")
+    table = Table(
+        title="Lines removed from most pages", title_justify="left", title_style="bold", box=None, pad_edge=False
+    )
     table.add_column("pages", justify="right")
+    table.add_column("times", justify="right")
     table.add_column("line", no_wrap=True, overflow="ellipsis")
     for line in summary.removed_lines[:lines]:
         table.add_row(
-            words.number(line.times), words.number(line.documents), Text(words.visible(line.text), style="red")
+            words.number(line.documents), words.number(line.times), Text(words.visible(line.text), style="red")
         )
     return table
 

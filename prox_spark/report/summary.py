@@ -59,7 +59,7 @@ class StatusCount:
 
 @dataclass(frozen=True)
 class RemovedLine:
-    """A line that was removed, how often in all, and from how many documents."""
+    """A line that was removed: how often in all, and from how many documents."""
 
     text: str
     times: int

@@ -82,7 +82,7 @@ def _removed_lines(refined: DataFrame, limit: int) -> tuple[RemovedLine, ...]:
     rows = (
         each.groupBy(F.substring("line", 1, LONGEST_LINE).alias("line"))
         .agg(F.count("*").alias("times"), F.countDistinct("doc_id").alias("documents"))
-        .orderBy(F.desc("times"), F.desc("documents"), "line")
+        .orderBy(F.desc("documents"), F.desc("times"), "line")
         .take(limit)
     )
     return tuple(RemovedLine(row["line"], row["times"], row["documents"]) for row in rows)
