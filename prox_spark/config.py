@@ -35,8 +35,8 @@ class GuardSettings(_Frozen):
     allow_new_words: whether a program may bring in words that do not stand in its chunk.
     """
 
-    max_bytes: int = Field(default=10_000_000, gt=0)
-    max_lines: int = Field(default=300_000, gt=0)
+    max_bytes: int = Field(default=16 * 1024 * 1024, gt=0)
+    max_lines: int = Field(default=1_000_000, gt=0)
     max_errors: int = Field(default=2, ge=1)
     max_removed_ratio: float = Field(default=0.95, ge=0.0, le=1.0)
     min_words: int = Field(default=10, ge=0)
@@ -61,7 +61,6 @@ class JobSettings(_Frozen):
     preflight: what a sample outside the bundle's bounds does: `fail`, `warn`, or `off` (not looked at).
     preflight_documents: size of that sample.
     batch_bytes: source bytes of a micro-batch; default: ten minutes of work as the last run measured it, else 128 MiB.
-    max_batches: stop after so many micro-batches (the next run goes on); default: all there are.
     write_partitions: tasks of WRITE in a micro-batch; default: the session's shuffle partitions.
     max_error_rate: share of documents whose programs may fail before the run stops (exit code 3).
     write_key: which programs `execute` takes where `programs` holds those of several refiners.
@@ -86,7 +85,6 @@ class JobSettings(_Frozen):
     preflight: PreflightMode = "fail"
     preflight_documents: int = Field(default=200, ge=1, le=10_000)
     batch_bytes: int | None = Field(default=None, ge=1)
-    max_batches: int | None = Field(default=None, ge=1)
     write_partitions: int | None = Field(default=None, ge=1)
     max_error_rate: float = Field(default=0.05, ge=0.0, le=1.0)
     write_key: str | None = None

@@ -74,11 +74,20 @@ PROGRAMS = Table(
     (
         Column("doc_id", "STRING", "id of the document in the source", nullable=False),
         Column("text_hash", "STRING", "sha256 of the text's bytes as stored, lower hex", nullable=False),
-        Column("write_key", "STRING", "sha256 of the refiners' fingerprints and all settings that can change a program", nullable=False),
+        Column(
+            "write_key",
+            "STRING",
+            "sha256 of the refiners' fingerprints and all settings that can change a program",
+            nullable=False,
+        ),
         Column("refiner", "STRING", "name and version of the refiner; two are joined by ' + '"),
         Column("fingerprint", "STRING", "sha256 of what decides a refiner's programs; two are joined by ' + '"),
-        Column("doc_program", "STRING", "canonical program for the document: keep_doc() or drop_doc(); null: not judged"),
-        Column("doc_score", "FLOAT", "probability that the document is to be dropped; null: the refiner does not score"),
+        Column(
+            "doc_program", "STRING", "canonical program for the document: keep_doc() or drop_doc(); null: not judged"
+        ),
+        Column(
+            "doc_score", "FLOAT", "probability that the document is to be dropped; null: the refiner does not score"
+        ),
         Column("chunks", f"ARRAY<{CHUNK_STRUCT}>", "one program a chunk, in document order; line numbers from 0"),
         Column("prompt_tokens", "BIGINT", "tokens read for this document, all chunks"),
         Column("new_tokens", "BIGINT", "tokens decoded for this document, all chunks; 0 for refiners that score"),
@@ -98,7 +107,11 @@ REFINED = Table(
         Column("status", "STRING", "refined, unchanged, dropped or fallback", nullable=False),
         Column("reason", "STRING", "code that says why, where the status alone does not"),
         Column("partial", "BOOLEAN", "true: at least one chunk stayed as it was because its program had an error"),
-        Column("edits", f"ARRAY<{EDIT_STRUCT}>", "what was done, in order; start and end are characters in the line, null for whole lines"),
+        Column(
+            "edits",
+            f"ARRAY<{EDIT_STRUCT}>",
+            "what was done, in order; start and end are characters in the line, null for whole lines",
+        ),
         Column("lines_in", "INT", "lines of the source text"),
         Column("lines_out", "INT", "lines of the text as refined (mode tag: as it would be)"),
         Column("words_in", "INT", "words of the source text"),
@@ -107,7 +120,9 @@ REFINED = Table(
         Column("chars_out", "INT", "code points of the text as refined"),
         Column("text_hash", "STRING", "sha256 of the source text's bytes", nullable=False),
         Column("write_key", "STRING", "which programs were executed", nullable=False),
-        Column("policy_key", "STRING", "sha256 of policy, guards, caution with its thresholds, and mode", nullable=False),
+        Column(
+            "policy_key", "STRING", "sha256 of policy, guards, caution with its thresholds, and mode", nullable=False
+        ),
         Column("refiner", "STRING", "name and version of the refiner; two are joined by ' + '"),
         Column("policy", "STRING", "strict or gair"),
         Column("run_id", "STRING", "run that executed the programs"),
@@ -120,7 +135,9 @@ QUARANTINE = Table(
     "What could not be refined, whole, with the reason",
     ("doc_id", "text_hash"),
     (
-        Column("doc_id", "STRING", "id in the source; where that is null or unreadable, sha256 of the row", nullable=False),
+        Column(
+            "doc_id", "STRING", "id in the source; where that is null or unreadable, sha256 of the row", nullable=False
+        ),
         Column("text_hash", "STRING", "sha256 of the text's bytes; null for a null text"),
         Column("stage", "STRING", "check or write: which stage put it here"),
         Column("reason", "STRING", "code of the reason", nullable=False),
@@ -160,7 +177,11 @@ RUNS = Table(
         Column("policy_key", "STRING", "how it executed them; null for write"),
         Column("provider", "STRING", "execution provider of the refiners' sessions; null: no model was loaded"),
         Column("device", "STRING", "cpu or cuda:N of the first session; null: no model was loaded"),
-        Column("versions", "MAP<STRING, STRING>", "of prox_spark, Python, Spark, Delta and the libraries that decide a result"),
+        Column(
+            "versions",
+            "MAP<STRING, STRING>",
+            "of prox_spark, Python, Spark, Delta and the libraries that decide a result",
+        ),
         Column("settings", "STRING", "JSON: job (the settings), refiner (dialect, languages, thresholds)"),
         Column("error", "STRING", "what ended the run early; null: it finished"),
     ),

@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import time
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
+from prox_spark import errors
 from prox_spark.config import Command, JobSettings
+from prox_spark.errors import ConfigError, ProxError
+from prox_spark.spark import ledger
+from prox_spark.spark.keys import make_policy_key, stream_key
+from prox_spark.spark.ledger import SliceReport
+from prox_spark.spark.refiners import describe_refiners, find_refiners
+from prox_spark.spark.session import get_spark
+from prox_spark.spark.slices import Slice, Work
+from prox_spark.spark.sources import open_source
+from prox_spark.spark.tables import Tables, create_views
+
+BATCH_SECONDS = 600
+DEFAULT_BATCH_BYTES = 128 * 1024 * 1024
+EXECUTE_BATCH_BYTES = 1024 * 1024 * 1024
+SMALLEST_BATCH, LARGEST_BATCH = 16 * 1024 * 1024, 16 * 1024 * 1024 * 1024
+BYTES_A_TOKEN = 4
 
 
 @dataclass(frozen=True)
@@ -93,6 +116,44 @@ class Plan:
     policy_key: str | None
 
 
+@dataclass
+class _Run:
+    """One run while it lasts."""
+
+    settings: JobSettings
+    command: Command
+    spark: SparkSession
+    on_progress: Callable[[Progress], None] | None
+    run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    began: float = field(default_factory=time.monotonic)
+    started_at: datetime = field(default_factory=ledger.utc_now)
+    finished: list[SliceReport] = field(default_factory=list)
+    total: int | None = None
+
+    def told(self, stage: str, report: SliceReport) -> None:
+        """Hand on how far the run is; `report` is of the slice in work."""
+        if stage == "done":
+            self.finished.append(report)
+        if self.on_progress is None:
+            return
+        so_far = ledger.total([*self.finished, *([] if stage == "done" else [report])])
+        # A slice's rows are accounted for when all its stages are done.
+        documents = sum(one.counts.get("rows", 0) for one in self.finished)
+        self.on_progress(
+            Progress(
+                stage=stage,
+                slice=report.slice,
+                documents=documents,
+                total=self.total,
+                prompt_tokens=so_far.prompt_tokens,
+                new_tokens=so_far.new_tokens,
+                bytes=so_far.bytes,
+                seconds=time.monotonic() - self.began,
+                message=report.message if stage == "preflight" else None,
+            )
+        )
+
+
 def run_job(
     settings: JobSettings,
     command: Command = "refine",
@@ -105,9 +166,173 @@ def run_job(
     Raises ConfigError, SourceError, SchemaError and BundleError before any work; PreflightError, DeviceError and
     ErrorBudgetExceeded from the work. What was committed before an error stays, and the next run goes on from there.
     """
-    raise NotImplementedError
+    run = _Run(settings, command, spark or get_spark(), on_progress)
+    work = prepare(run.spark, settings, command, run.run_id)
+    work.tables.create(run.spark, work.source.carried)
+    create_views(run.spark, work.tables)
+    run.total = _rows_to_come(run.spark, work)
+    ledger.LISTENERS[run.run_id] = run.told
+    try:
+        _stream(run, work)
+    except BaseException as raised:
+        error = _own_error(run.spark, work, raised)
+        _finish(run, work, error)
+        if error is raised:
+            raise
+        raise error from None
+    finally:
+        ledger.LISTENERS.pop(run.run_id, None)
+    return _finish(run, work, None)
 
 
 def plan_job(settings: JobSettings, command: Command = "refine", spark: SparkSession | None = None) -> Plan:
     """Return what a run would do. Reads the source and `programs`; writes nothing and loads no model."""
-    raise NotImplementedError
+    spark = spark or get_spark()
+    work = prepare(spark, settings, command, "plan")
+    tally = Slice(work, work.source.batch(spark), -1).count_all()
+    rate = None
+    if tally.unwritten and work.programs_in.exists(spark, "runs"):
+        rate = ledger.last_rate(work.programs_in.read(spark, "runs"), work.refiners.write_key)
+    good = tally.rows - tally.bad
+    seconds = tally.unwritten_bytes / rate if rate and command != "execute" else None
+    return Plan(
+        documents=good,
+        bytes=tally.good_bytes,
+        quarantined=dict(tally.reasons),
+        duplicates=tally.duplicates,
+        written=tally.written,
+        to_write=0 if command == "execute" else good - tally.written,
+        estimated_tokens=0 if command == "execute" else tally.unwritten_bytes // BYTES_A_TOKEN,
+        estimated_seconds=seconds,
+        slices=max(1, -(-tally.bytes // _batch_bytes(spark, work))) if tally.rows else 0,
+        refiner=work.refiners.name,
+        write_key=work.refiners.write_key,
+        policy_key=work.policy_key,
+    )
+
+
+def prepare(spark: SparkSession, settings: JobSettings, command: Command, run_id: str) -> Work:
+    """Look at everything that can be wrong before any work starts, and return what the slices need."""
+    tables = Tables(settings.tables)
+    if settings.programs and command != "execute":
+        raise ConfigError(f"`programs` of other tables can be executed, not written: {command} does not take it")
+    programs_in = Tables(settings.programs) if settings.programs else tables
+    if command == "execute":
+        refiners = find_refiners(spark, settings, programs_in)
+    else:
+        refiners = describe_refiners(settings.refiners)
+    policy_key = None
+    if command != "write":
+        policy_key = make_policy_key(settings, refiners.thresholds_for(settings.caution))
+    source = open_source(spark, settings)
+    stream = stream_key(settings, command, refiners.write_key, policy_key)
+    progress = tables.progress(spark, settings.checkpoints)
+    directory = f"{progress}/{refiners.write_key[:16]}/{command}-{stream[:16]}"
+    # EXECUTE looks at every document each time, and passes over what is done by its keys: programs may have come later
+    # than the documents. So its checkpoint serves one run.
+    checkpoint = f"{directory}/runs/{run_id}" if command == "execute" else f"{directory}/checkpoint"
+    return Work(settings, command, run_id, source, refiners, policy_key, tables, programs_in, directory, checkpoint)
+
+
+def _stream(run: _Run, work: Work) -> None:
+    """Run the stream to its end."""
+    rows = work.source.stream(run.spark, _batch_bytes(run.spark, work))
+    writer = (
+        rows.writeStream.foreachBatch(work).option("checkpointLocation", work.checkpoint).trigger(availableNow=True)
+    )
+    query = writer.queryName(f"prox_spark {run.command} {run.run_id[:8]}").start()
+    try:
+        query.awaitTermination()
+    except KeyboardInterrupt:
+        query.stop()
+        raise
+
+
+def _own_error(spark: SparkSession, work: Work, raised: BaseException) -> BaseException:
+    """Return the error that a slice raised, which the stream wraps in one of its own."""
+    if not isinstance(raised, Exception) or isinstance(raised, ProxError):
+        return raised
+    failure = ledger.total(ledger.read_reports(spark, work.reports)).failure
+    kind = getattr(errors, failure[0], None) if failure else None
+    if failure is None or kind is None:
+        return raised
+    error = kind(failure[1])
+    assert isinstance(error, ProxError)
+    return error
+
+
+def _finish(run: _Run, work: Work, error: BaseException | None) -> RunSummary:
+    """Count, add the run's row to `runs`, and clear up."""
+    whole = ledger.total(ledger.read_reports(run.spark, work.reports))
+    summary = RunSummary(
+        run_id=run.run_id,
+        command=run.command,
+        tables=work.tables.location,
+        counts=dict(sorted((k, v) for k, v in whole.counts.items() if k != "judged")),
+        duplicates=whole.duplicates,
+        prompt_tokens=whole.prompt_tokens,
+        new_tokens=whole.new_tokens,
+        write_seconds=whole.write_seconds,
+        execute_seconds=whole.execute_seconds,
+        seconds=time.monotonic() - run.began,
+        refiner=work.refiners.name,
+        write_key=work.refiners.write_key,
+        policy_key=work.policy_key,
+        provider=whole.provider,
+        device=whole.device,
+        versions=ledger.versions(run.spark, whole.runtime),
+        warnings=(whole.message,) if whole.message else (),
+    )
+    kept = {"job": json.loads(run.settings.to_json()), "refiner": work.refiners.to_dict()}
+    row = {
+        **{name: getattr(summary, name, None) for name in ledger.RUNS.names},
+        "source": run.settings.source,
+        "source_version": work.source.version,
+        "started_at": run.started_at,
+        "finished_at": ledger.utc_now(),
+        "fingerprint": work.refiners.fingerprint,
+        "settings": json.dumps(kept, sort_keys=True),
+        "error": f"{type(error).__name__}: {error}"[:2000] if error is not None else None,
+    }
+    work.tables.append(ledger.runs_row(run.spark, row), "runs")
+    _clear(work)
+    return summary
+
+
+def _clear(work: Work) -> None:
+    """Remove what this run staged, where it is on this machine; elsewhere the next slice writes over it."""
+    unneeded = [f"{work.progress}/staged", work.reports]
+    if work.command == "execute":
+        unneeded.append(work.checkpoint)
+    for path in unneeded:
+        if os.path.isdir(path):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _batch_bytes(spark: SparkSession, work: Work) -> int:
+    """Return the bytes of a slice: those asked for, else ten minutes of work at the last run's rate, else a default."""
+    if work.settings.batch_bytes is not None:
+        return work.settings.batch_bytes
+    if work.command == "execute":
+        return EXECUTE_BATCH_BYTES
+    rate = None
+    if work.tables.exists(spark, "runs"):
+        rate = ledger.last_rate(work.tables.read(spark, "runs"), work.refiners.write_key)
+    if rate is None:
+        return DEFAULT_BATCH_BYTES
+    return min(max(int(rate * BATCH_SECONDS), SMALLEST_BATCH), LARGEST_BATCH)
+
+
+def _rows_to_come(spark: SparkSession, work: Work) -> int | None:
+    """Return how many rows there are to come where that costs nothing: the first run over a source with statistics."""
+    if work.source.as_text:
+        return None
+    if work.command != "execute":
+        same = (
+            (F.col("source") == work.settings.source)
+            & (F.col("command") == work.command)
+            & (F.col("write_key") == work.refiners.write_key)
+        )
+        if work.tables.read(spark, "runs").where(same).select("run_id").first() is not None:
+            return None
+    return int(work.source.batch(spark).count())

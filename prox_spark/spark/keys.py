@@ -1,0 +1,58 @@
+"""The keys that say what a row depends on: which programs (`write_key`), executed how (`policy_key`), by which stream."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from prox_spark.config import Command, JobSettings
+from prox_spark.program.scores import Thresholds
+
+# Counted up when WRITE itself comes to give other programs from the same bundles.
+WRITE_FORMAT = 1
+
+
+def canonical_hash(value: Mapping[str, Any]) -> str:
+    """Return the sha256, lower hex, of a value as canonical JSON (sorted keys, no spaces)."""
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def make_write_key(fingerprints: tuple[str, ...]) -> str:
+    """Return the key of the programs that these refiners write, in this order. A fingerprint covers weights and limits."""
+    return canonical_hash({"format": WRITE_FORMAT, "fingerprints": list(fingerprints)})
+
+
+def make_policy_key(settings: JobSettings, thresholds: Thresholds | None) -> str:
+    """Return the key of how programs are executed.
+
+    Over policy, guards, caution and the thresholds that it stands for, mode, and the column that tells languages.
+    """
+    return canonical_hash(
+        {
+            "policy": settings.policy,
+            "guards": settings.guards.model_dump(),
+            "caution": settings.caution,
+            "thresholds": [thresholds.line, thresholds.document] if thresholds else None,
+            "mode": settings.mode,
+            "language_column": settings.language_column,
+        }
+    )
+
+
+def stream_key(settings: JobSettings, command: Command, write_key: str, policy_key: str | None) -> str:
+    """Return the name of the stream's progress: the same source read for the same purpose goes on where it stopped."""
+    return canonical_hash(
+        {
+            "command": command,
+            "source": settings.source.rstrip("/"),
+            "format": settings.format,
+            "schema": settings.source_schema,
+            "columns": [settings.id_column, settings.text_column, settings.carry],
+            "guards": [settings.guards.max_bytes, settings.guards.max_lines],
+            "write_key": write_key,
+            "policy_key": policy_key,
+        }
+    )

@@ -1,0 +1,146 @@
+"""What a job knows of its refiners without loading a model: from their bundles, or from an earlier run's row in `runs`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from prox_spark.config import JobSettings
+from prox_spark.errors import ConfigError
+from prox_spark.program.scores import Thresholds
+from prox_spark.refiner import Refiner, RefinerInfo
+from prox_spark.spark.keys import make_write_key
+from prox_spark.spark.tables import Tables
+
+JOINT = " + "
+
+
+@dataclass(frozen=True)
+class RefinerSet:
+    """One refiner, or a document refiner and a chunk refiner, as a job sees them.
+
+    paths: what `Refiner.load` is given on the workers; empty where no model is needed (`execute`).
+    name: name and version of each, joined by ` + `; fingerprint likewise.
+    dialect, languages: of the programs. thresholds: by caution, empty where nothing scores. preflight: bounds.
+    """
+
+    paths: tuple[str, ...]
+    name: str
+    fingerprints: tuple[str, ...]
+    write_key: str
+    dialect: str
+    languages: tuple[str, ...] = ()
+    thresholds: Mapping[str, Thresholds] = field(default_factory=dict)
+    preflight: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprints, joined."""
+        return JOINT.join(self.fingerprints)
+
+    def thresholds_for(self, caution: str) -> Thresholds | None:
+        """Return the thresholds of a caution; None where nothing scores, so that a caution changes nothing."""
+        if not self.thresholds:
+            return None
+        if caution not in self.thresholds:
+            raise ConfigError(
+                f"refiner {self.name} has no caution {caution!r}; it has: {', '.join(sorted(self.thresholds))}"
+            )
+        return self.thresholds[caution]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `runs.settings` keeps, so that `execute` needs no bundle."""
+        return {
+            "name": self.name,
+            "fingerprints": list(self.fingerprints),
+            "write_key": self.write_key,
+            "dialect": self.dialect,
+            "languages": list(self.languages),
+            "thresholds": {name: [t.line, t.document] for name, t in self.thresholds.items()},
+            "preflight": dict(self.preflight),
+        }
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> RefinerSet:
+        """Return the refiners of an earlier run; without paths."""
+        return cls(
+            paths=(),
+            name=value["name"],
+            fingerprints=tuple(value["fingerprints"]),
+            write_key=value["write_key"],
+            dialect=value["dialect"],
+            languages=tuple(value["languages"]),
+            thresholds={name: Thresholds(line=t[0], document=t[1]) for name, t in value["thresholds"].items()},
+            preflight=value["preflight"],
+        )
+
+
+def describe_refiners(paths: tuple[str, ...]) -> RefinerSet:
+    """Return what the refiners are, from their files alone; raises BundleError, and ConfigError where two do not fit."""
+    if not paths:
+        raise ConfigError("no refiner; name one with --refiner (web-lite, or a bundle's directory)")
+    infos = [Refiner.describe(path) for path in paths]
+    if len(infos) == 2:
+        _need_pair(infos[0], infos[1])
+    last = infos[-1]
+    languages = [set(info.languages) for info in infos if info.languages]
+    common = set.intersection(*languages) if languages else set()
+    return RefinerSet(
+        paths=tuple(str(path) for path in paths),
+        name=JOINT.join(f"{info.name} {info.version}" for info in infos),
+        fingerprints=tuple(info.fingerprint for info in infos),
+        write_key=make_write_key(tuple(info.fingerprint for info in infos)),
+        dialect=last.dialect,
+        languages=tuple(sorted(common)),
+        thresholds=_thresholds(infos),
+        preflight=dict(last.preflight),
+    )
+
+
+def find_refiners(spark: SparkSession, settings: JobSettings, tables: Tables) -> RefinerSet:
+    """Return the refiners whose programs `execute` is to take: of the bundle if one is named, else of `runs`."""
+    if settings.refiners:
+        return describe_refiners(settings.refiners)
+    if not tables.exists(spark, "runs"):
+        raise ConfigError(f"no programs in {tables.location}: write them first, or say where they are")
+    runs = tables.read(spark, "runs").where("command IN ('write', 'refine') AND write_key IS NOT NULL")
+    if settings.write_key:
+        runs = runs.where(F.col("write_key").startswith(settings.write_key))
+    newest = runs.groupBy("write_key").agg(
+        F.max_by("settings", "started_at").alias("settings"), F.max("refiner").alias("refiner")
+    )
+    rows = newest.orderBy("write_key").take(10)
+    if not rows:
+        raise ConfigError(f"no programs in {tables.location}: write them first, or say where they are")
+    if len(rows) > 1:
+        listing = "; ".join(f"{row.write_key[:12]} ({row.refiner})" for row in rows)
+        raise ConfigError(
+            f"programs of several refiners are in {tables.location}; choose one with --write-key: {listing}"
+        )
+    return RefinerSet.from_dict(json.loads(rows[0].settings)["refiner"])
+
+
+def _need_pair(first: RefinerInfo, second: RefinerInfo) -> None:
+    if first.level not in ("document", "both") or second.level not in ("chunk", "both"):
+        raise ConfigError(
+            f"two refiners are a document bundle, then a chunk bundle; these are of level {first.level} and {second.level}"
+        )
+    if first.dialect != second.dialect:
+        raise ConfigError(f"two refiners must write one dialect; these write {first.dialect} and {second.dialect}")
+
+
+def _thresholds(infos: list[RefinerInfo]) -> dict[str, Thresholds]:
+    """Thresholds by caution: for documents those of the first refiner, for lines those of the last."""
+    first, last = infos[0].thresholds, infos[-1].thresholds
+    names = set(first) | set(last)
+    if first and last:
+        names = set(first) & set(last)
+    return {
+        name: Thresholds(line=last.get(name, first.get(name)).line, document=first.get(name, last.get(name)).document)
+        for name in names
+    }  # type: ignore[union-attr]

@@ -1,0 +1,331 @@
+"""Sources: Delta, parquet, jsonl(.gz) and WET, all read by Spark's own readers, all giving rows of the same shape.
+
+A source's rows come as *documents*: `doc_id`, `text` (bytes as stored, in a string), `_problem`, `_detail`, `_raw` for rows
+that could not be read, and the carried columns under their own names and types.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from pyspark.errors import AnalysisException
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import BinaryType, StringType, StructField, StructType
+
+from prox_spark.config import HASH_ID, JobSettings
+from prox_spark.errors import SchemaError, SourceError
+from prox_spark.schemas import REFINED
+from prox_spark.spark.check import RESERVED, is_utf8
+from prox_spark.spark.wet import RECORD_SEPARATOR, WET_FIELDS, wet_documents
+
+INTERNAL = ("_problem", "_detail", "_raw")
+CORRUPT = "_corrupt_record"
+# Characters that Delta refuses in a column's name, unless it maps names.
+FORBIDDEN = set(" ,;{}()\n\t=")
+FILE_ENDINGS = (".jsonl", ".json", ".ndjson", ".gz", ".bz2", ".zst", ".parquet", ".wet", ".warc", ".txt")
+PEEKED_LINES = 100
+
+
+@dataclass(frozen=True)
+class Source:
+    """An opened source: where it is, and which columns it has.
+
+    location: table name, or the folder or glob that Spark is given.
+    pattern: name of the one file in that folder, for a source that is a single file; else None.
+    by_name: whether `location` is a table's name.
+    id_type: Spark type of the id column; None where the id is the text's hash.
+    carried: columns that are carried through, in the source's order.
+    version: version of a Delta source, else None.
+    """
+
+    settings: JobSettings
+    location: str
+    pattern: str | None
+    by_name: bool
+    carried: tuple[StructField, ...]
+    version: int | None = None
+
+    @property
+    def as_text(self) -> bool:
+        """Whether Spark reads the files as text: every reading parses all of it, so a slice is staged first."""
+        return self.settings.format in ("jsonl", "wet")
+
+    @property
+    def carried_names(self) -> tuple[str, ...]:
+        """Names of the carried columns."""
+        return tuple(field.name for field in self.carried)
+
+    def batch(self, spark: SparkSession) -> DataFrame:
+        """Return the source's rows as they are, all of them."""
+        reader = _with_options(spark.read, self._options())
+        if self.by_name:
+            return reader.table(self.location)
+        return reader.format(self._spark_format()).load(self.location)
+
+    def stream(self, spark: SparkSession, batch_bytes: int) -> DataFrame:
+        """Return the source's rows as a stream that is cut into micro-batches of about `batch_bytes`."""
+        options = {**self._options(), **self._cut(spark, batch_bytes)}
+        if self.settings.format == "delta":
+            # A changed file comes again as a whole; what is done already is skipped by its keys. Deletes are not followed.
+            options["ignoreChanges"] = "true"
+        reader = _with_options(spark.readStream, options)
+        if self.by_name:
+            return reader.table(self.location)
+        reader = reader.format(self._spark_format())
+        if self.settings.format == "parquet":
+            reader = reader.schema(self.batch(spark).schema)
+        return reader.load(self.location)
+
+    def documents(self, rows: DataFrame) -> DataFrame:
+        """Return the source's rows as documents; see the module."""
+        settings = self.settings
+        if settings.format == "wet":
+            documents = wet_documents(rows)
+        elif settings.format == "jsonl":
+            documents = _jsonl_documents(rows, settings)
+        else:
+            no_problem = [
+                F.lit(None).cast(kind).alias(name) for name, kind in zip(INTERNAL, ("string", "string", "binary"))
+            ]
+            documents = rows.select("*", *no_problem)
+        text = "text" if settings.format == "wet" else settings.text_column
+        hashed = settings.id_column == HASH_ID
+        doc_id = F.sha2(_quoted(text).cast("binary"), 256) if hashed else _quoted(_id_name(settings)).cast("string")
+        return documents.select(
+            doc_id.alias("doc_id"),
+            _quoted(text).cast("string").alias("text"),
+            *INTERNAL,
+            *[_quoted(name) for name in self.carried_names],
+        )
+
+    def _spark_format(self) -> str:
+        return "text" if self.as_text else self.settings.format
+
+    def _options(self) -> dict[str, str]:
+        options = {}
+        if self.settings.format == "jsonl":
+            options["lineSep"] = "\n"
+        if self.settings.format == "wet":
+            options["lineSep"] = RECORD_SEPARATOR
+        if self.pattern:
+            options["pathGlobFilter"] = self.pattern
+        return options
+
+    def _cut(self, spark: SparkSession, batch_bytes: int) -> dict[str, str]:
+        if self.settings.format == "delta" or int(spark.version.split(".")[0]) >= 4:
+            return {"maxBytesPerTrigger": str(batch_bytes)}
+        # Spark 3.5 counts files only: as many as make up that size on average.
+        files = _with_options(spark.read, {"pathGlobFilter": self.pattern} if self.pattern else {}).format("binaryFile")
+        average = files.load(self.location).agg(F.avg("length")).first()[0] or 1.0
+        return {"maxFilesPerTrigger": str(max(1, int(batch_bytes / average)))}
+
+
+def open_source(spark: SparkSession, settings: JobSettings) -> Source:
+    """Look at the source without reading its rows; raises SourceError or SchemaError with what to do about it."""
+    location, pattern, by_name = _locate(spark, settings)
+    found = Source(settings, location, pattern, by_name, ())
+    try:
+        schema = found.batch(spark).schema
+    except AnalysisException as error:
+        raise SourceError(f"cannot read {settings.format} source {settings.source!r}: {_first_line(error)}") from None
+    fields = {"wet": lambda: list(WET_FIELDS), "jsonl": lambda: _declared(spark, settings)}.get(
+        settings.format, lambda: list(schema.fields)
+    )()
+    carried = _carried(fields, settings)
+    source = Source(settings, location, pattern, by_name, carried, _delta_version(spark, settings, location, by_name))
+    if settings.format == "jsonl":
+        _peek(spark, source)
+    return source
+
+
+def _locate(spark: SparkSession, settings: JobSettings) -> tuple[str, str | None, bool]:
+    name = settings.source
+    if settings.format == "delta":
+        looks_like_path = "/" in name or ":" in name or os.path.isdir(name)
+        if not looks_like_path and not spark.catalog.tableExists(name):
+            raise SourceError(f"no table {name!r}; a path to a Delta table holds a '/' (./{name})")
+        return name, None, not looks_like_path
+    local = name.removeprefix("file://") if name.startswith("file:///") else name
+    if "://" not in local and not any(c in local for c in "*?[{"):
+        if not os.path.exists(local) and not local.startswith("/"):
+            raise SourceError(f"no file or folder {name!r}")
+        if os.path.isdir(local):
+            return name, None, False
+        if os.path.isfile(local):
+            return os.path.dirname(os.path.abspath(local)), os.path.basename(local), False
+    if name.lower().endswith(FILE_ENDINGS) and _is_single_file(spark, name):
+        folder, _, file = name.rpartition("/")
+        return folder, file, False
+    return name, None, False
+
+
+def _is_single_file(spark: SparkSession, name: str) -> bool:
+    if any(c in name for c in "*?[{"):
+        return False
+    try:
+        first = spark.read.format("binaryFile").load(name).select("path").first()
+    except AnalysisException as error:
+        raise SourceError(f"cannot read source {name!r}: {_first_line(error)}") from None
+    return first is not None and str(first[0]).endswith("/" + name.rpartition("/")[2])
+
+
+def _declared(spark: SparkSession, settings: JobSettings) -> list[StructField]:
+    """Fields of a jsonl source: the declared ones, else id and text."""
+    if settings.source_schema is None:
+        names = [settings.text_column] if settings.id_column == HASH_ID else [settings.id_column, settings.text_column]
+        return [StructField(name, StringType()) for name in names]
+    try:
+        # Spark parses the DDL: an empty frame of that schema.
+        fields = list(spark.createDataFrame([], settings.source_schema).schema.fields)
+    except Exception as error:
+        raise SchemaError(f"--schema {settings.source_schema!r} is not Spark DDL: {_first_line(error)}") from None
+    if any(field.name.lower() == CORRUPT for field in fields):
+        raise SchemaError(f"--schema may not declare {CORRUPT}: it is where unreadable lines go")
+    return fields
+
+
+def _id_name(settings: JobSettings) -> str:
+    return "doc_id" if settings.format == "wet" else settings.id_column
+
+
+def _carried(fields: list[StructField], settings: JobSettings) -> tuple[StructField, ...]:
+    """Return the fields to carry, after all that can be wrong with a source's columns was looked at."""
+    by_name = {field.name.lower(): field for field in fields}
+    if settings.format == "wet" and (settings.id_column not in ("doc_id", HASH_ID) or settings.text_column != "text"):
+        raise SourceError(
+            "a WET source has its own columns: its id is the WARC-Record-ID; --id-column may only be text_hash"
+        )
+    own = {"text"} if settings.format == "wet" else {settings.text_column.lower()}
+    listing = ", ".join(field.name for field in fields)
+    if not own <= by_name.keys():
+        raise SourceError(
+            f"the source has no text column {settings.text_column!r}; it has: {listing} (--text-column names another)"
+        )
+    _need_text_type(by_name[next(iter(own))])
+    if settings.id_column != HASH_ID:
+        id_name = _id_name(settings).lower()
+        if id_name not in by_name:
+            raise SourceError(
+                f"the source has no id column {settings.id_column!r}; it has: {listing}. Name one with --id-column, "
+                "or take the text's sha256 as id: --id-column text_hash"
+            )
+        if not isinstance(by_name[id_name].dataType, BinaryType) and hasattr(by_name[id_name].dataType, "fields"):
+            raise SourceError(f"the id column {settings.id_column!r} is a struct; an id is one value")
+        own.add(id_name)
+    chosen = [field for field in fields if field.name.lower() not in own]
+    if settings.carry is not None:
+        chosen = _choose(chosen, settings.carry, listing)
+    if settings.language_column and settings.language_column.lower() not in {field.name.lower() for field in chosen}:
+        raise SourceError(
+            f"the language column {settings.language_column!r} is not among the carried columns; there are: {listing}"
+        )
+    _check_names(chosen)
+    return tuple(chosen)
+
+
+def _choose(fields: list[StructField], carry: tuple[str, ...], listing: str) -> list[StructField]:
+    wanted = {name.lower() for name in carry}
+    missing = wanted - {field.name.lower() for field in fields}
+    if missing:
+        raise SourceError(f"no column {', '.join(sorted(missing))} to carry; the source has: {listing}")
+    return [field for field in fields if field.name.lower() in wanted]
+
+
+def _need_text_type(field: StructField) -> None:
+    if not isinstance(field.dataType, (StringType, BinaryType)):
+        raise SourceError(
+            f"the text column {field.name!r} is {field.dataType.simpleString()}; it must be string or binary"
+        )
+
+
+def _check_names(carried: list[StructField]) -> None:
+    taken = set(REFINED.names) | RESERVED
+    for field in carried:
+        if field.name.lower() in taken:
+            raise SchemaError(
+                f"the source's column {field.name!r} would be carried into `refined`, where that name is taken; "
+                "rename it, or say which columns to carry with --carry"
+            )
+        bad = FORBIDDEN & set(field.name)
+        if bad:
+            raise SchemaError(
+                f"the source's column {field.name!r} cannot be carried: Delta refuses {sorted(bad)} in a name; "
+                "rename it, or say which columns to carry with --carry"
+            )
+
+
+def _peek(spark: SparkSession, source: Source) -> None:
+    """Raise SourceError when none of a jsonl source's first lines has the id, or the text."""
+    parsed = source.documents(source.batch(spark).limit(PEEKED_LINES)).where("_problem IS NULL")
+    found = parsed.agg(F.count(F.lit(1)), F.count("doc_id"), F.count("text")).first()
+    if not found or not found[0]:
+        return
+    settings = source.settings
+    for seen, name, option in (
+        (found[2], settings.text_column, "--text-column"),
+        (found[1], settings.id_column, "--id-column"),
+    ):
+        if not seen:
+            offer = ", or take the text's sha256 as id: --id-column text_hash" if option == "--id-column" else ""
+            raise SourceError(
+                f"none of the first {found[0]} lines has a value for {name!r}; name the field with {option}{offer}"
+            )
+
+
+def _jsonl_documents(rows: DataFrame, settings: JobSettings) -> DataFrame:
+    """Parse lines by the declared schema; a line that is no JSON, or not UTF-8, becomes a problem with its bytes."""
+    if settings.source_schema is None:
+        names = [settings.text_column] if settings.id_column == HASH_ID else [settings.id_column, settings.text_column]
+        schema = ", ".join(f"`{name}` STRING" for name in names)
+    else:
+        schema = settings.source_schema
+    options = {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": CORRUPT, "maxStringLen": str(2**31 - 1)}
+    parsed = rows.where(F.trim("value") != "").select(
+        "value",
+        is_utf8(F.col("value"), rows).alias("_utf8"),
+        F.from_json("value", f"{schema}, `{CORRUPT}` STRING", options).alias("_row"),
+    )
+    bad_bytes = ~F.col("_utf8")
+    unread = F.col("_row").isNull() | F.col(f"_row.{CORRUPT}").isNotNull()
+    problem = F.when(bad_bytes, "invalid_utf8").when(unread, "malformed_record")
+    detail = F.when(bad_bytes, "the JSON line's bytes are not UTF-8").when(
+        unread, "the line is not JSON of the declared schema"
+    )
+    fields = StructType.fromDDL(schema).fields if hasattr(StructType, "fromDDL") else None
+    names = [field.name for field in fields] if fields else list(parsed.select("_row.*").drop(CORRUPT).columns)
+    values: list[Column] = []
+    for name in names:
+        value = F.col("_row").getField(name)
+        if name.lower() == settings.text_column.lower():
+            value = F.when(problem.isNull(), value)
+        if name.lower() == settings.id_column.lower():
+            # A replacement character stands where bytes were lost: two ids could become one.
+            value = F.when(problem.isNull() | ~F.contains(value.cast("string"), F.lit("\ufffd")), value)
+        values.append(value.alias(name))
+    raw = F.when(problem.isNotNull(), F.col("value").cast("binary"))
+    return parsed.select(*values, problem.alias("_problem"), detail.alias("_detail"), raw.alias("_raw"))
+
+
+def _delta_version(spark: SparkSession, settings: JobSettings, location: str, by_name: bool) -> int | None:
+    if settings.format != "delta":
+        return None
+    name = location if by_name else f"delta.`{location}`"
+    row = spark.sql(f"DESCRIBE HISTORY {name} LIMIT 1").select("version").first()
+    return int(row[0]) if row else None
+
+
+def _with_options(reader: Any, options: dict[str, str]) -> Any:
+    for key, value in options.items():
+        reader = reader.option(key, value)
+    return reader
+
+
+def _quoted(name: str) -> Column:
+    return F.col("`" + name.replace("`", "``") + "`")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

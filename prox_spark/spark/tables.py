@@ -1,0 +1,208 @@
+"""The Delta tables of a job: where they are, making them, and the two ways of writing to them: append and merge."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructField
+
+from prox_spark.config import is_directory
+from prox_spark.errors import SchemaError
+from prox_spark.schemas import TABLES, VIEWS, column_ddl
+
+# Nothing that a reader other than Spark could not read: no deletion vectors, no column mapping, no row tracking.
+PROPERTIES = {
+    "delta.enableDeletionVectors": "false",
+    "delta.enableRowTracking": "false",
+    "delta.columnMapping.mode": "none",
+    "delta.checkpointPolicy": "classic",
+}
+ACTION = "_action"
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables under one `--tables`: a directory, or a schema's name (`schema` or `catalog.schema`)."""
+
+    location: str
+
+    @property
+    def in_directory(self) -> bool:
+        """Whether the tables are in a directory; else in a schema."""
+        return is_directory(self.location)
+
+    @property
+    def root(self) -> str:
+        """The directory, absolute where it is a local one."""
+        plain = "://" not in self.location and not self.location.startswith(("dbfs:", "file:"))
+        return os.path.abspath(self.location) if plain else self.location.rstrip("/")
+
+    def name(self, table: str) -> str:
+        """Return the SQL name of a table."""
+        if self.in_directory:
+            return f"delta.`{self.root}/{table}`"
+        return ".".join(f"`{part}`" for part in (*self.location.split("."), table))
+
+    def read(self, spark: SparkSession, table: str) -> DataFrame:
+        """Return a table's rows."""
+        return spark.table(self.name(table))
+
+    def exists(self, spark: SparkSession, table: str) -> bool:
+        """Return whether a table is there."""
+        try:
+            self.read(spark, table).schema  # noqa: B018
+        except Exception as error:
+            if "NOT_FOUND" in str(error) or "DOES_NOT_EXIST" in str(error) or "MISSING_DELTA_TABLE" in str(error):
+                return False
+            if "is not a Delta table" in str(error) or "PATH_NOT_EXIST" in str(error):
+                return False
+            raise
+        return True
+
+    def is_empty(self, spark: SparkSession, table: str) -> bool:
+        """Return whether a table has no rows."""
+        return self.read(spark, table).select(F.lit(1)).first() is None
+
+    def progress(self, spark: SparkSession, checkpoints: str | None) -> str:
+        """Return the directory for checkpoints and what is staged between two commits."""
+        if checkpoints:
+            return checkpoints.rstrip("/")
+        if self.in_directory:
+            return f"{self.root}/_progress"
+        rows = spark.sql(f"DESCRIBE SCHEMA {'.'.join(f'`{part}`' for part in self.location.split('.'))}")
+        row = rows.where("lower(info_name) = 'location'").first()
+        if row is None or not row[1]:
+            raise SchemaError(
+                f"schema {self.location} has no location; say where progress is to be kept with checkpoints"
+            )
+        return f"{row[1].rstrip('/')}/_progress"
+
+    def create(
+        self, spark: SparkSession, carried: Sequence[StructField] = (), only: Iterable[str] = tuple(TABLES)
+    ) -> None:
+        """Create what is missing of the tables; raises SchemaError where a table that is there has other columns."""
+        if not self.in_directory and not spark.catalog.databaseExists(self.location):
+            spark.sql(f"CREATE SCHEMA IF NOT EXISTS {'.'.join(f'`{part}`' for part in self.location.split('.'))}")
+        for name in only:
+            extra = carried if name == "refined" else ()
+            if self.exists(spark, name):
+                self._fit(spark, name, extra)
+            else:
+                self._create(spark, name, extra)
+
+    def _create(self, spark: SparkSession, name: str, extra: Sequence[StructField]) -> None:
+        columns = [column_ddl(column) for column in TABLES[name].columns]
+        columns += [
+            f"`{field.name}` {field.dataType.simpleString()} COMMENT 'carried from the source'" for field in extra
+        ]
+        properties = ", ".join(f"'{key}' = '{value}'" for key, value in PROPERTIES.items())
+        comment = TABLES[name].comment.replace("'", "\\'")
+        spark.sql(
+            f"CREATE TABLE IF NOT EXISTS {self.name(name)} ({', '.join(columns)}) USING DELTA "
+            f"COMMENT '{comment}' TBLPROPERTIES ({properties})"
+        )
+
+    def _fit(self, spark: SparkSession, name: str, extra: Sequence[StructField]) -> None:
+        there = {field.name.lower(): field.dataType.simpleString() for field in self.read(spark, name).schema.fields}
+        declared = [(c.name, _simple(spark, c.type), column_ddl(c)) for c in TABLES[name].columns]
+        declared += [(f.name, f.dataType.simpleString(), f"`{f.name}` {f.dataType.simpleString()}") for f in extra]
+        missing = []
+        for column, kind, column_sql in declared:
+            found = there.get(column.lower())
+            if found is None:
+                missing.append(column_sql.replace(" NOT NULL", ""))
+            elif found != kind:
+                raise SchemaError(
+                    f"column {column!r} of table {name} in {self.location} is {found}, now it would be {kind}; "
+                    "rename the source's column, leave it out with --carry, or take other --tables"
+                )
+        if missing:
+            spark.sql(f"ALTER TABLE {self.name(name)} ADD COLUMNS ({', '.join(missing)})")
+
+    def align(self, rows: DataFrame, table: str) -> DataFrame:
+        """Return the rows with exactly the table's columns, in its order and of its types; what they lack is null."""
+        have = {name.lower() for name in rows.columns}
+        columns = []
+        for field in self.read(rows.sparkSession, table).schema.fields:
+            value = F.col(f"`{field.name}`") if field.name.lower() in have else F.lit(None)
+            columns.append(value.cast(field.dataType).alias(field.name))
+        return rows.select(*columns)
+
+    def append(self, rows: DataFrame, table: str, transaction: tuple[str, int] | None = None) -> None:
+        """Append rows; with a transaction (application id, version) at most once: a version not above the last is skipped."""
+        writer = self.align(rows, table).write.format("delta").mode("append")
+        if transaction is not None:
+            # Options of this writer: in the session's settings they would be shared by whatever else writes.
+            writer = writer.option("txnAppId", transaction[0]).option("txnVersion", str(transaction[1]))
+        if self.in_directory:
+            writer.save(f"{self.root}/{table}")
+        else:
+            writer.saveAsTable(self.name(table))
+
+    def merge(self, rows: DataFrame, table: str) -> None:
+        """Put rows in by the table's key; a row whose column `_action` is `delete` takes the one that is there away.
+
+        `rows` must be cheap and the same at every reading (staged files): a merge reads its source more than once.
+        """
+        session = rows.sparkSession
+        actions = rows.select(*[F.col(name) for name in rows.columns if name == ACTION])
+        action = F.col(ACTION) if actions.columns else F.lit("put")
+        names = self.read(session, table).columns
+        have = {name.lower() for name in rows.columns}
+        source = rows.select(
+            action.alias(ACTION),
+            *[(F.col(f"`{name}`") if name.lower() in have else F.lit(None)).alias(name) for name in names],
+        )
+        view = f"prox_spark_merge_{table}"
+        source.createOrReplaceTempView(view)
+        match = " AND ".join(f"t.`{key}` <=> s.`{key}`" for key in TABLES[table].key)
+        sets = ", ".join(f"t.`{name}` = s.`{name}`" for name in names)
+        columns = ", ".join(f"`{name}`" for name in names)
+        values = ", ".join(f"s.`{name}`" for name in names)
+        session.sql(
+            f"MERGE INTO {self.name(table)} t USING {view} s ON {match} "
+            f"WHEN MATCHED AND s.{ACTION} = 'delete' THEN DELETE "
+            f"WHEN MATCHED THEN UPDATE SET {sets} "
+            f"WHEN NOT MATCHED AND s.{ACTION} = 'put' THEN INSERT ({columns}) VALUES ({values})"
+        )
+        session.catalog.dropTempView(view)
+
+
+def view_sql(tables: Tables) -> dict[str, str]:
+    """Return the query of every view over these tables, by the view's name."""
+    names = {name: tables.name(name) for name in TABLES}
+    return {view.name: view.sql.format(**names) for view in VIEWS.values()}
+
+
+def create_views(spark: SparkSession, tables: Tables) -> None:
+    """Make the views: permanent ones in a schema; for a directory temporary ones in this session and a `views.sql`."""
+    queries = view_sql(tables)
+    for name, query in queries.items():
+        if tables.in_directory:
+            spark.sql(f"CREATE OR REPLACE TEMPORARY VIEW {name} AS {query}")
+        else:
+            spark.sql(f"CREATE OR REPLACE VIEW {tables.name(name)} AS {query}")
+    if tables.in_directory:
+        _write_views_file(spark, tables, queries)
+
+
+def _write_views_file(spark: SparkSession, tables: Tables, queries: dict[str, str]) -> None:
+    text = "".join(
+        f"-- {VIEWS[name].comment}\nCREATE OR REPLACE TEMPORARY VIEW {name} AS\n{query};\n\n"
+        for name, query in queries.items()
+    )
+    if "://" not in tables.root and ":" not in tables.root:
+        Path(tables.root, "views.sql").write_text(text, encoding="utf-8")
+        return
+    # On an object store: a folder of that name with one text file, the form in which Spark writes text.
+    target = f"{tables.root}/views.sql"
+    spark.createDataFrame([(text,)], "value STRING").coalesce(1).write.mode("overwrite").text(target)
+
+
+def _simple(spark: SparkSession, ddl_type: str) -> str:
+    return str(spark.createDataFrame([], f"c {ddl_type}").schema.fields[0].dataType.simpleString())

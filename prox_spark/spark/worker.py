@@ -1,0 +1,149 @@
+"""What runs inside a Python worker around a refiner: one load a process, the task's GPU, and no text that ends the job."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+from pyspark import TaskContext
+
+from prox_spark.errors import BundleError, DeviceError
+from prox_spark.program.programs import DocumentPrograms
+from prox_spark.refiner import Refiner
+
+# These are no text's fault: the task fails, Spark tries it elsewhere, and in the end the job says why.
+FATAL = (BundleError, DeviceError)
+GROUP_DOCUMENTS = 64
+GROUP_CHARS = 2_000_000
+
+# Refiners of this process, which Spark keeps for the next tasks: (fingerprint, device) -> refiner.
+_LOADED: dict[tuple[str, str], Refiner] = {}
+
+
+def load_refiners(paths: tuple[str, ...], fingerprints: tuple[str, ...], device: str) -> list[Refiner]:
+    """Return the refiners of this process, loaded at first use; raises BundleError where a worker has another bundle."""
+    name, device_id, threads = task_device(device)
+    refiners = []
+    for path, fingerprint in zip(paths, fingerprints):
+        key = (fingerprint, f"{name}:{device_id}")
+        if key not in _LOADED:
+            refiner = Refiner.load(path, name, device_id=device_id, threads=threads)
+            if refiner.fingerprint != fingerprint:
+                raise BundleError(
+                    f"{path} on this worker is another bundle than on the driver: "
+                    f"fingerprint {refiner.fingerprint[:12]}, expected {fingerprint[:12]}"
+                )
+            _LOADED[key] = refiner
+        refiners.append(_LOADED[key])
+    return refiners
+
+
+def task_device(device: str) -> tuple[str, int | None, int | None]:
+    """Return device, GPU address and CPU threads for a refiner in this task.
+
+    `auto` takes the GPU that Spark gave the task, and the CPU where it gave none: a task that helped itself would share
+    GPU 0 with all others. `cuda` without an address is an error; `cuda:N` names the GPU whatever Spark says.
+    """
+    context = TaskContext.get()
+    gpu = context.resources().get("gpu") if context is not None else None
+    threads = context.cpus() if context is not None else None
+    if gpu is not None and gpu.addresses and device in ("auto", "cuda"):
+        return "cuda", int(gpu.addresses[0]), threads
+    if device == "cuda":
+        raise DeviceError(
+            "device cuda was asked for, and Spark gave this task no GPU: set spark.executor.resource.gpu.amount and "
+            "spark.task.resource.gpu.amount, or name the GPU on a machine that is all yours: --device cuda:0"
+        )
+    return ("cpu" if device == "auto" else device), None, threads
+
+
+def write_all(refiners: list[Refiner], texts: Iterable[str]) -> Iterator[DocumentPrograms]:
+    """Yield the texts' programs in order; with two refiners, what the first drops never reaches the second."""
+    if len(refiners) == 1:
+        yield from write_safely(refiners[0], texts)
+        return
+    for group in _groups(texts):
+        yield from _write_both(refiners[0], refiners[1], group)
+
+
+def write_safely(refiner: Refiner, texts: Iterable[str]) -> Iterator[DocumentPrograms]:
+    """Yield the texts' programs in order, whatever the refiner does: a text that makes it raise gets an error row.
+
+    A refiner reads ahead; when it raises, the texts that it still owes are tried one by one, then it starts afresh.
+    """
+    source = iter(texts)
+    owed: deque[str] = deque()
+
+    def feed() -> Iterator[str]:
+        for text in source:
+            owed.append(text)
+            yield text
+
+    while True:
+        try:
+            for programs in refiner.write(feed()):
+                owed.popleft()
+                yield programs
+        except FATAL:
+            raise
+        except Exception:
+            pass
+        if not owed:
+            try:
+                owed.append(next(source))
+            except StopIteration:
+                return
+        while owed:
+            yield _write_one(refiner, owed.popleft())
+
+
+def _write_one(refiner: Refiner, text: str) -> DocumentPrograms:
+    try:
+        return next(iter(refiner.write([text])))
+    except FATAL:
+        raise
+    except StopIteration:
+        return DocumentPrograms(None, (), error="the refiner wrote nothing for this document")
+    except Exception as error:
+        return DocumentPrograms(None, (), error=f"{type(error).__name__}: {error}"[:500])
+
+
+def _groups(texts: Iterable[str]) -> Iterator[list[str]]:
+    group: list[str] = []
+    size = 0
+    for text in texts:
+        group.append(text)
+        size += len(text)
+        if len(group) >= GROUP_DOCUMENTS or size >= GROUP_CHARS:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def _write_both(first: Refiner, second: Refiner, texts: list[str]) -> Iterator[DocumentPrograms]:
+    by_document = list(write_safely(first, texts))
+    kept = [n for n, programs in enumerate(by_document) if not _dropped(first, programs)]
+    by_chunk = dict(zip(kept, write_safely(second, [texts[n] for n in kept])))
+    for n, programs in enumerate(by_document):
+        yield _joined(programs, by_chunk[n]) if n in by_chunk else programs
+
+
+def _dropped(refiner: Refiner, programs: DocumentPrograms) -> bool:
+    """Whether no caution could keep the document, or it failed: then nothing is asked of the second refiner."""
+    if programs.error is not None:
+        return True
+    if programs.doc_score is not None and refiner.thresholds:
+        return programs.doc_score >= max(t.document for t in refiner.thresholds.values())
+    return programs.doc_program is not None and programs.doc_program.startswith("drop_doc")
+
+
+def _joined(document: DocumentPrograms, chunks: DocumentPrograms) -> DocumentPrograms:
+    return DocumentPrograms(
+        document.doc_program,
+        chunks.chunks,
+        doc_score=document.doc_score,
+        error=chunks.error,
+        doc_prompt_tokens=document.prompt_tokens + chunks.doc_prompt_tokens,
+        doc_new_tokens=document.new_tokens + chunks.doc_new_tokens,
+    )

@@ -1,0 +1,141 @@
+"""WRITE: documents in, programs out. The only stage that runs a model."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from prox_spark.program.programs import DocumentPrograms
+from prox_spark.refiner import Refiner
+from prox_spark.schemas import CHUNK_STRUCT, PROGRAMS
+from prox_spark.spark import arrow
+from prox_spark.spark.refiners import RefinerSet, describe_refiners
+from prox_spark.spark.worker import load_refiners, write_all
+
+WRITTEN = (
+    f"doc_id STRING, text_hash STRING, doc_program STRING, doc_score FLOAT, chunks ARRAY<{CHUNK_STRUCT}>, "
+    "prompt_tokens BIGINT, new_tokens BIGINT, error STRING"
+)
+
+
+@dataclass(frozen=True)
+class WriteUdf:
+    """The function that Spark calls with Arrow batches of doc_id, text_hash and text; it travels to the workers.
+
+    passing: also hand the text on, as a last column, for an EXECUTE in the same plan.
+    """
+
+    paths: tuple[str, ...]
+    fingerprints: tuple[str, ...]
+    device: str
+    passing: bool = False
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Yield the programs of the batches' documents, in order; batches out need not be batches in."""
+        keys: deque[tuple[Any, Any, Any]] = deque()
+        refiners: list[Refiner] = []
+
+        def texts() -> Iterator[str]:
+            for whole in batches:
+                for batch in arrow.bounded(whole):
+                    for doc_id, text_hash, text in zip(batch.column(0), batch.column(1), batch.column(2)):
+                        keys.append((doc_id, text_hash, text if self.passing else None))
+                        yield text.as_py()
+
+        stream = texts()
+        first = next(stream, None)
+        if first is None:
+            return  # an empty partition loads no model
+        refiners.extend(load_refiners(self.paths, self.fingerprints, self.device))
+
+        def again() -> Iterator[str]:
+            yield first
+            yield from stream
+
+        ready: list[DocumentPrograms] = []
+        size = 0
+        for programs in write_all(refiners, again()):
+            ready.append(programs)
+            size += 200 + sum(100 + len(c.program) + 4 * len(c.line_scores or ()) for c in programs.chunks)
+            if self.passing:
+                size += len(keys[len(ready) - 1][2].as_buffer() or b"")
+            if len(ready) >= arrow.BATCH_ROWS or size >= arrow.BATCH_CHARS:
+                yield self._batch([keys.popleft() for _ in ready], ready)
+                ready, size = [], 0
+        if ready:
+            yield self._batch([keys.popleft() for _ in ready], ready)
+
+    def _batch(self, keys: list[tuple[Any, Any, Any]], rows: list[DocumentPrograms]) -> pa.RecordBatch:
+        columns = {
+            "doc_id": pa.array([key[0] for key in keys], pa.string()),
+            "text_hash": pa.array([key[1] for key in keys], pa.string()),
+            "doc_program": arrow.column([row.doc_program for row in rows], pa.string()),
+            "doc_score": pa.array([row.doc_score for row in rows], pa.float32()),
+            "chunks": arrow.structs([row.chunks for row in rows], arrow.CHUNK_FIELDS),
+            "prompt_tokens": pa.array([row.prompt_tokens for row in rows], pa.int64()),
+            "new_tokens": pa.array([row.new_tokens for row in rows], pa.int64()),
+            "error": arrow.column([row.error for row in rows], pa.string()),
+        }
+        if self.passing:
+            columns["text"] = pa.array([key[2] for key in keys], pa.string())
+        return pa.RecordBatch.from_pydict(columns)
+
+
+def write_checked(checked: DataFrame, refiners: RefinerSet, device: str, passing: bool = False) -> DataFrame:
+    """Return the programs of documents that passed CHECK (doc_id, text_hash, text): the columns of WRITTEN."""
+    udf = WriteUdf(refiners.paths, refiners.fingerprints, device, passing)
+    schema = WRITTEN + (", text STRING" if passing else "")
+    return checked.select("doc_id", "text_hash", "text").mapInArrow(udf, schema)
+
+
+def as_programs(written: DataFrame, refiners: RefinerSet, run_id: str | None, written_at: Any = None) -> DataFrame:
+    """Return written programs as rows of the `programs` table."""
+    at = F.current_timestamp() if written_at is None else F.lit(written_at)
+    rows = written.withColumns(
+        {
+            "write_key": F.lit(refiners.write_key),
+            "refiner": F.lit(refiners.name),
+            "fingerprint": F.lit(refiners.fingerprint),
+            "run_id": F.lit(run_id).cast("string"),
+            "written_at": at.cast("timestamp"),
+        }
+    )
+    return rows.select(*PROGRAMS.names)
+
+
+def refiner_paths(refiner: Refiner | str | Sequence[str]) -> tuple[str, ...]:
+    """Return what the workers are to load: of a name, a path, two of them, or a refiner of this process by its name."""
+    if isinstance(refiner, Refiner):
+        return (str(getattr(refiner, "path", refiner.name)),)
+    if isinstance(refiner, str):
+        return (refiner,)
+    return tuple(str(path) for path in refiner)
+
+
+def write_programs(
+    df: DataFrame,
+    refiner: Refiner | str | Sequence[str],
+    *,
+    id_column: str = "doc_id",
+    text_column: str = "text",
+    device: str = "auto",
+    run_id: str | None = None,
+) -> DataFrame:
+    """Return the programs of a DataFrame's documents: rows of the `programs` table, one a row of `df`, lazily.
+
+    refiner: a bundle's name or path, a document bundle and a chunk bundle, or a `Refiner`; the workers load it themselves.
+    A text that is null or not UTF-8 is no document: it has no row here (`refine` gives it one).
+    Write the result to a table before anything else reads it: each reading runs the model again.
+    Raises BundleError; ConfigError where two bundles do not fit together.
+    """
+    from prox_spark.spark.frames import checked_frame
+
+    refiners = describe_refiners(refiner_paths(refiner))
+    checked = checked_frame(df, id_column, text_column).where("reason IS NULL")
+    return as_programs(write_checked(checked, refiners, device), refiners, run_id)
