@@ -24,7 +24,7 @@ MANIFEST = "refiner.json"
 TOKENIZER = "tokenizer.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _PACKAGE = Path(__file__).resolve().parent.parent
-# Parts of refiner.json that decide a program; with them: every file but texts for people.
+# Parts of refiner.json that decide a program, beside the files.
 _DECIDING = ("writes", "level", "dialect", "prompt", "limits", "end_tokens")
 
 
@@ -98,15 +98,20 @@ class Bundle:
 
 
 def write_bundle(directory: str | Path, manifest: Mapping[str, Any]) -> Bundle:
-    """Finish a bundle whose graph, tokenizer and card are in the directory: hash all files, write ``refiner.json``.
+    """Finish a bundle whose graph and tokenizer are in the directory: hash its files, write ``refiner.json``.
 
-    manifest: all of ``refiner.json`` but ``format_version``, ``files``, ``fingerprint`` and ``integrity``.
+    manifest: all of ``refiner.json`` but ``format_version``, ``files``, ``fingerprint`` and ``integrity``. Other files
+    in the directory (a model card, a recipe) are no part of the bundle and may change.
     Returns the bundle, read back and verified. Raises BundleError.
     """
     directory = Path(directory)
-    names = sorted(p.relative_to(directory).as_posix() for p in directory.rglob("*") if p.is_file())
-    raw: dict[str, Any] = {"format_version": 1, **manifest}
-    raw["files"] = {name: _sha256(directory / name) for name in names if name != MANIFEST and not name.startswith(".")}
+    raw: dict[str, Any] = {"format_version": 1, "graph": "model.onnx", **manifest}
+    names = {TOKENIZER, raw["graph"]}
+    for name in (TOKENIZER, raw["graph"]):
+        if not (directory / _inside(directory, name)).is_file():
+            raise BundleError(f"{directory / name}: missing")
+    names |= _external(directory / raw["graph"])
+    raw["files"] = {name: _sha256(directory / name) for name in sorted(names)}
     raw["fingerprint"] = fingerprint(raw)
     raw["integrity"] = integrity(raw)
     unfinished = directory / f".{MANIFEST}.part"
@@ -119,8 +124,9 @@ def fingerprint(raw: Mapping[str, Any]) -> str:
     """sha256, lower hex, over the sorted (path, sha256) of what decides a program.
 
     raw: ``refiner.json`` as read. Parts of it count as paths like ``refiner.json#prompt``, hashed as canonical JSON.
+    Card, thresholds (they are applied to stored scores), languages and preflight bounds decide no program.
     """
-    entries = {name: str(digest) for name, digest in raw["files"].items() if not _for_people(name)}
+    entries = {name: str(digest) for name, digest in raw["files"].items()}
     entries.update({f"{MANIFEST}#{part}": _canonical_sha256(raw.get(part)) for part in _DECIDING})
     return _canonical_sha256(sorted(entries.items()))
 
@@ -133,10 +139,6 @@ def integrity(raw: Mapping[str, Any]) -> str:
 def _canonical_sha256(value: Any) -> str:
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
-
-
-def _for_people(name: str) -> bool:
-    return name.endswith((".md", ".txt")) or PurePosixPath(name).name in ("LICENSE", "NOTICE")
 
 
 def _sha256(path: Path) -> str:

@@ -79,7 +79,7 @@ class DecodeEngine:
         """Programs of every chunk, greedy."""
         rows, ids = self._start(chunks)
         for step in range(self.max_new_tokens):
-            best = self._step(rows, ids)
+            best = self._logits(rows, ids).argmax(axis=-1)
             for row, token in enumerate(best):
                 at = int(rows.index[row])
                 if at not in rows.ended:
@@ -91,9 +91,14 @@ class DecodeEngine:
                 break
             ids = self._drop_ended(rows, best)[:, None]
         return [
-            Written(program=self.decode(tokens), new_tokens=len(tokens), truncated=at not in rows.ended)
+            Written(program=self.decode(tokens), tokens=tuple(tokens), truncated=at not in rows.ended)
             for at, tokens in enumerate(rows.tokens)
         ]
+
+    def prompt_logits(self, chunks: Sequence[Chunk]) -> np.ndarray:
+        """Logits for the first new token of every chunk, float32 [batch, vocabulary]."""
+        rows, ids = self._start(chunks)
+        return self._logits(rows, ids)
 
     def _start(self, chunks: Sequence[Chunk]) -> tuple[_Rows, np.ndarray]:
         """Prompts padded on the left, so that every row's last token stands in the last column."""
@@ -108,8 +113,8 @@ class DecodeEngine:
         lengths = np.zeros(len(chunks), dtype=np.int64)
         return _Rows(np.arange(len(chunks)), [[] for _ in chunks], mask, lengths, cache), ids
 
-    def _step(self, rows: _Rows, ids: np.ndarray) -> np.ndarray:
-        """Run the graph on new tokens; the cache moves on. Returns the best next token of each row."""
+    def _logits(self, rows: _Rows, ids: np.ndarray) -> np.ndarray:
+        """Run the graph on new tokens; the cache moves on. Returns the last position's logits [rows, vocabulary]."""
         if ids.shape[1] == 1:
             rows.mask = np.concatenate([rows.mask, np.ones_like(ids)], axis=1)
         feed = {"input_ids": ids, "attention_mask": rows.mask}
@@ -129,11 +134,10 @@ class DecodeEngine:
         self.session.session.run_with_iobinding(binding)
         logits, *presents = binding.get_outputs()
         rows.cache = dict(zip(self.past, presents, strict=True))
-        last = logits.numpy()[:, -1]
+        last: np.ndarray = logits.numpy()[:, -1].astype(np.float32, copy=False)
         if not np.isfinite(last).all():
             raise EngineError("the graph gave a logit that is not a number")
-        best: np.ndarray = last.argmax(axis=-1)
-        return best
+        return last
 
     def _drop_ended(self, rows: _Rows, best: np.ndarray) -> np.ndarray:
         """Tokens of the rows that go on; on the CPU the others leave the cache once they are half of it.

@@ -158,6 +158,9 @@ def _open(runtime: ModuleType, graph: Path, device: str, threads: int | None) ->
     options.enable_mem_pattern = False
     # Several sessions share a machine under Spark; threads that wait by spinning would take each other's cores.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # x86 without VNNI adds 8-bit products in 16 bits. Weights from -64 to 64, as export writes them, never overflow
+    # and run as they are; for any others this asks for the slower products that do not overflow either.
+    options.add_session_config_entry("session.x64quantprecision", "1")
     wanted = CPU if device == "cpu" else CUDA
     providers: list[Any] = [CPU]
     if wanted == CUDA:

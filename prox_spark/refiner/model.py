@@ -156,7 +156,7 @@ class ModelRefiner(Refiner):
                 program=program,
                 line_scores=written.line_scores,
                 prompt_tokens=len(chunk.token_ids),
-                new_tokens=written.new_tokens,
+                new_tokens=len(written.tokens),
                 truncated=written.truncated,
                 looped=looped,
                 cut_line=chunk.cut_line,

@@ -20,7 +20,7 @@ class Written:
     program: program text; for a scoring engine empty, the scores say it.
     line_scores: probability for each line that it is to be removed.
     row_score: probability that nothing of the chunk is worth keeping.
-    new_tokens: decoded tokens, the end token not counted.
+    tokens: decoded token ids, without the end token.
     truncated: the token limit ended it.
     error: why there is nothing.
     """
@@ -28,7 +28,7 @@ class Written:
     program: str = ""
     line_scores: tuple[float, ...] | None = None
     row_score: float | None = None
-    new_tokens: int = 0
+    tokens: tuple[int, ...] = ()
     truncated: bool = False
     error: str | None = None
 

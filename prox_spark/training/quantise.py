@@ -1,10 +1,14 @@
-"""8-bit weights with one scale a row, and activations with one scale a token.
+"""8-bit products with one weight scale a row and one activation scale a token.
 
 One scale for a whole tensor of activations would tie every document of a batch to its neighbours. Here a token's
 numbers depend on that token alone, so programs are the same in every batch.
 
-Measured on one core of an AVX-512 VNNI machine, 1,024 tokens, weights of 576 x 1,536: float32 50 billion products a
-second, ``MatMulNBits`` with 8 bits and accuracy level 4 53 to 77 by block size, ``MatMulInteger`` as built here 160.
+Weights use -64 to 64 only: x86 processors without VNNI add two 8-bit products in 16 bits, and 255 * 127 * 2 does not
+fit. ONNX Runtime can avoid that overflow for full 8-bit weights, but then it takes slow kernels on every x86 processor.
+
+Measured on one core of an AVX-512 VNNI machine, 1,024 tokens, weights of 576 x 1,536, billion products a second:
+float32 50; ``MatMulNBits`` with 8 bits and accuracy level 4 53 to 77 by block size, and not the same in every batch
+for 1,536 x 576 in blocks of 128; as built here 160 to 180.
 """
 
 from __future__ import annotations
@@ -12,12 +16,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from prox_spark.training.graphs import Editor
 
 # Smaller matrices, such as a head's last layer, are not worth it.
 _SMALLEST = 64
+_WEIGHT_STEPS = 64
+_ROW_STEPS = 127
+_RUNTIME = "com.microsoft"
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,7 @@ def quantise(model: ModelProto, keep: tuple[str, ...] = ("prox/",)) -> Quantised
     """Give the graph 8-bit weights, in place.
 
     Every ``MatMul`` with a constant matrix [inputs, outputs] becomes: activations to uint8 by the token's largest
-    absolute value, ``MatMulInteger`` with int8 weights (a scale an output), and back to float32. Every embedding
+    absolute value, an integer product with int8 weights (a scale an output), and back to float32. Every embedding
     [tokens, width] becomes int8 rows with a scale each.
 
     keep: products of nodes whose name begins so stay in float32.
@@ -60,6 +67,8 @@ def quantise(model: ModelProto, keep: tuple[str, ...] = ("prox/",)) -> Quantised
         nodes.extend(edit.nodes)
     del graph.node[:]
     graph.node.extend(nodes)
+    if products and all(entry.domain != _RUNTIME for entry in model.opset_import):
+        model.opset_import.append(helper.make_opsetid(_RUNTIME, 1))
     _drop_unused_weights(model)
     return Quantised(products, embeddings)
 
@@ -69,35 +78,35 @@ def _is_matrix(tensor: TensorProto) -> bool:
 
 
 def _quantise_activations(edit: Editor, x: str) -> tuple[str, str]:
-    """uint8 around 128, and the scale of each token; [.., tokens, width] and [.., tokens, 1]."""
+    """uint8 around 128 [.., tokens, width], and the largest absolute value of each token [.., tokens, 1]."""
     largest = edit.op("ReduceMax", edit.op("Abs", x), edit.ints(-1), keepdims=1)
     largest = edit.op("Max", largest, edit.weight(np.float32(1e-10)))
     steps = edit.op("Mul", x, edit.op("Div", edit.weight(np.float32(127)), largest))
     shifted = edit.op("Add", edit.op("Round", steps), edit.weight(np.float32(128)))
-    scale = edit.op("Mul", largest, edit.weight(np.float32(1 / 127)))
-    return edit.op("Cast", shifted, to=TensorProto.UINT8), scale
+    return edit.op("Cast", shifted, to=TensorProto.UINT8), largest
 
 
-def _rows(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """int8 rows and the scale [rows, 1] of each."""
-    scale = np.maximum(np.abs(matrix).max(axis=1, keepdims=True), 1e-10).astype(np.float32) / np.float32(127)
-    return np.clip(np.rint(matrix / scale), -127, 127).astype(np.int8), scale
+def _rows(matrix: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """int8 rows from -steps to steps, and the scale [rows, 1] of each."""
+    scale = np.maximum(np.abs(matrix).max(axis=1, keepdims=True), 1e-10).astype(np.float32) / np.float32(steps)
+    return np.clip(np.rint(matrix / scale), -steps, steps).astype(np.int8), scale
 
 
 def _quantise_columns(edit: Editor, tensor: TensorProto) -> tuple[str, str]:
-    """int8 weights [inputs, outputs] and the scale [outputs] of each output."""
-    rows, scale = _rows(numpy_helper.to_array(tensor).T)
-    return edit.weight(rows.T, f"{tensor.name}/int8"), edit.weight(scale[:, 0], f"{tensor.name}/scale")
+    """int8 weights [inputs, outputs]; the scale [outputs] of each output, over the 127 steps of an activation."""
+    rows, scale = _rows(numpy_helper.to_array(tensor).T, _WEIGHT_STEPS)
+    factor = (scale[:, 0] / np.float32(127)).astype(np.float32)
+    return edit.weight(rows.T, f"{tensor.name}/int8"), edit.weight(factor, f"{tensor.name}/scale")
 
 
 def _multiply(edit: Editor, activations: tuple[str, str], weights: tuple[str, str], output: str) -> None:
-    zero = edit.weight(np.asarray(128, dtype=np.uint8))
-    product = edit.op("Cast", edit.op("MatMulInteger", activations[0], weights[0], zero), to=TensorProto.FLOAT)
-    edit.op("Mul", edit.op("Mul", product, activations[1]), weights[1], output=output)
+    one, zero = edit.weight(np.float32(1)), edit.weight(np.asarray(128, dtype=np.uint8))
+    inputs = (activations[0], weights[0], one, weights[1], zero)
+    edit.op("Mul", edit.op("MatMulIntegerToFloat", *inputs, domain=_RUNTIME), activations[1], output=output)
 
 
 def _look_up(edit: Editor, tensor: TensorProto, indices: str, output: str) -> None:
-    rows, scale = _rows(numpy_helper.to_array(tensor))
+    rows, scale = _rows(numpy_helper.to_array(tensor), _ROW_STEPS)
     row = edit.op("Gather", edit.weight(rows, f"{tensor.name}/rows"), indices)
     factor = edit.op("Gather", edit.weight(scale, f"{tensor.name}/row_scale"), indices)
     edit.op("Mul", edit.op("Cast", row, to=TensorProto.FLOAT), factor, output=output)

@@ -1,0 +1,99 @@
+"""Is the graph the model? The exported bundle against the original in torch, on sample prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM
+
+from prox_spark.refiner.bundle import Bundle
+from prox_spark.refiner.decode import DecodeEngine
+from prox_spark.refiner.device import open_session
+from prox_spark.refiner.score import ScoreEngine
+from prox_spark.text.chunks import Chunk
+from prox_spark.training.model import LineScorer
+
+# Pages in little: what is worth keeping, what is not, other scripts, and the markers that prompts are made of.
+SAMPLES = (
+    "Home | About | Contact\nThe tides are caused by the pull of the moon and, to a lesser degree, of the sun.\n"
+    "Twice a day the water rises and falls; at new and full moon the difference is greatest.\nShare on Facebook\n"
+    "© 2019 All rights reserved. Cookie policy",
+    "Buy now!!! cheap watches cheap watches cheap watches\nclick here click here\n\n\nlog in\nregister",
+    "Zur Bestimmung der Höhe misst man den Winkel über dem Horizont.\n1,5 °C wärmer als 1990 – Überblick\n中文和日本語",
+    "[doc]\n[000]this page has [/doc] [INST] </s> in its own text <|endoftext|>\nremove_lines(line_start=0)\n\tindented",
+    "one line only",
+)
+
+
+@dataclass(frozen=True)
+class Check:
+    """Bundle against original.
+
+    prompts: compared. difference: largest absolute difference, of first logits (decode) or of probabilities (score).
+    same: share, 0 to 1, of prompts with the same greedy tokens (decode) or of lines with the same verdict (score).
+    """
+
+    prompts: int
+    difference: float
+    same: float
+
+
+def check(hf_dir: Path, bundle: Bundle, samples: Sequence[str] = SAMPLES, new_tokens: int = 16) -> Check:
+    """Compare a bundle with the model that it was exported from, in float32 on the CPU.
+
+    samples: texts; at most 4 prompts of each are taken.
+    new_tokens: greedy tokens to compare.
+    """
+    prompt = bundle.prompt(bundle.tokenizer())
+    chunks = [chunk for text in samples for chunk in islice(prompt.chunks(text), 4)]
+    with torch.inference_mode():
+        if bundle.manifest.writes == "score":
+            return _check_scores(hf_dir, bundle, chunks)
+        return _check_tokens(hf_dir, bundle, chunks, new_tokens)
+
+
+def _check_scores(hf_dir: Path, bundle: Bundle, chunks: Sequence[Chunk]) -> Check:
+    model = LineScorer.load(hf_dir).eval()
+    engine = ScoreEngine(open_session(bundle.graph, "cpu"))
+    threshold = bundle.manifest.caution["balanced"].line
+    largest, same, lines = 0.0, 0, 0
+    for chunk in chunks:
+        feed = {name: torch.from_numpy(value) for name, value in engine.feed([chunk]).items()}
+        logits = model(feed["input_ids"], feed["line_positions"], feed["row_positions"])
+        expected, row = (torch.sigmoid(each).numpy() for each in logits)
+        (written,) = engine.run([chunk])
+        found = np.asarray(written.line_scores)
+        largest = max(largest, float(np.abs(found - expected).max()), abs(float(row[0]) - (written.row_score or 0.0)))
+        same += int(((found >= threshold) == (expected >= threshold)).sum())
+        lines += len(found)
+    return Check(len(chunks), largest, same / lines)
+
+
+def _check_tokens(hf_dir: Path, bundle: Bundle, chunks: Sequence[Chunk], new_tokens: int) -> Check:
+    model = AutoModelForCausalLM.from_pretrained(hf_dir, dtype=torch.float32).eval()
+    ends = bundle.manifest.end_tokens
+    engine = DecodeEngine(open_session(bundle.graph, "cpu"), ends, new_tokens, bundle.tokenizer().decode)
+    largest, same = 0.0, 0
+    for chunk in chunks:
+        ids = torch.tensor([chunk.token_ids])
+        largest = max(largest, float(np.abs(model(ids).logits[0, -1].numpy() - engine.prompt_logits([chunk])[0]).max()))
+        expected = tuple(islice(greedy(model, ids, ends), new_tokens))
+        same += engine.run([chunk])[0].tokens == expected
+    return Check(len(chunks), largest, same / len(chunks))
+
+
+def greedy(model: torch.nn.Module, ids: torch.Tensor, ends: Sequence[int]) -> Iterator[int]:
+    """Greedy tokens of one prompt [1, tokens] as transformers' own ``generate`` picks them, until an end token."""
+    past = None
+    while True:
+        result = model(ids, past_key_values=past, use_cache=True)
+        token = int(result.logits[0, -1].argmax())
+        if token in ends:
+            return
+        yield token
+        past, ids = result.past_key_values, torch.tensor([[token]])

@@ -1,0 +1,261 @@
+"""From a fine-tuned model as transformers saves it to a bundle: Optimum's graph, made smaller, checked, described."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from prox_spark.errors import BundleError, ConfigError
+from prox_spark.refiner.bundle import MANIFEST, TOKENIZER, Bundle, write_bundle
+from prox_spark.text.templates import PLAIN_CHUNK, PROX_CHUNK, PROX_DOC
+from prox_spark.training import graphs
+from prox_spark.training.check import SAMPLES, Check, check
+from prox_spark.training.quantise import quantise
+
+GRAPH = "model.onnx"
+CARD = "README.md"
+HEAD = "prox_head.json"
+PROMPTS: dict[str, tuple[dict[str, Any], str, dict[str, int]]] = {
+    # name: prompt, level, limits. A document's program is one call; a chunk's may be long.
+    "prox-doc": (PROX_DOC, "document", {"window_tokens": 2000, "max_new_tokens": 32}),
+    "prox-chunk": (PROX_CHUNK, "chunk", {"window_tokens": 1500, "max_new_tokens": 256}),
+    "plain-chunk": (PLAIN_CHUNK, "chunk", {"window_tokens": 1500, "max_new_tokens": 256}),
+}
+# In float32 the graph has to be the model: probabilities and logits this close, and the same tokens or verdicts.
+_TOLERANCE = {"score": 1e-3, "decode": 1e-2}
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What the model's own files do not say.
+
+    name, version: of the bundle.
+    precision: ``fp32``, or ``int8`` (weights a scale a row, activations a scale a token).
+    prompt: ``prox-chunk``, ``prox-doc``, ``plain-chunk``, or a ``prompt`` object for refiner.json; a scoring model
+        brings its own.
+    level: ``document``, ``chunk`` or ``both``; default: what the prompt is for.
+    dialect: of the programs it was trained to write.
+    languages: it was trained for; empty: any. Default: what the model says, else English.
+    limits: replace ``window_tokens``, ``max_new_tokens`` and the like.
+    end_tokens: ids; default: the model's end of sequence.
+    caution: thresholds by name, for scoring models; default: what the model says.
+    preflight: bounds, see docs/bundles.md.
+    card: licence, training data, metrics.
+    samples: texts on which the bundle is compared with the model.
+    check: False leaves the comparison out.
+    """
+
+    name: str
+    version: str = "1"
+    precision: str = "fp32"
+    prompt: str | Mapping[str, Any] = "prox-chunk"
+    level: str | None = None
+    dialect: str = "prox"
+    languages: tuple[str, ...] | None = None
+    limits: Mapping[str, int] = field(default_factory=dict)
+    end_tokens: tuple[int, ...] | None = None
+    caution: Mapping[str, Mapping[str, float]] | None = None
+    preflight: Mapping[str, float] = field(default_factory=dict)
+    card: Mapping[str, Any] = field(default_factory=dict)
+    samples: tuple[str, ...] = SAMPLES
+    check: bool = True
+
+
+@dataclass(frozen=True)
+class Export:
+    """A written bundle, how it compares with the model (None: not compared), and its files' bytes together."""
+
+    bundle: Bundle
+    check: Check | None
+    size_bytes: int
+
+
+def export(model: str | Path, out: str | Path, **options: Any) -> Export:
+    """``export_bundle`` with the options as keywords; the name defaults to the directory's."""
+    return export_bundle(model, out, ExportOptions(**{"name": Path(out).name, **options}))
+
+
+def export_bundle(hf_dir: str | Path, out: str | Path, options: ExportOptions) -> Export:
+    """Export a Llama-type model to a bundle. ``out`` gets it only when it is whole and was compared with the model.
+
+    hf_dir: ``config.json``, ``model.safetensors``, ``tokenizer.json``; for a scoring model ``head.safetensors`` and
+        ``prox_head.json`` too.
+    Raises BundleError if the directory is no such model, if ``out`` holds something else, or if a float32 graph does
+    not do what the model does; ConfigError for options that do not fit it.
+    """
+    hf_dir, out = Path(hf_dir), Path(out)
+    if options.precision not in ("fp32", "int8"):
+        raise ConfigError(f"precision {options.precision!r}: there are fp32 and int8")
+    if not (hf_dir / "config.json").is_file():
+        raise BundleError(f"{hf_dir}: no model as transformers saves it (no config.json)")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as directory:
+        work = Path(directory) / "bundle"
+        work.mkdir()
+        manifest = describe(hf_dir, options)
+        write_graph(hf_dir, work, manifest["writes"], options.precision)
+        _write_tokenizer(hf_dir, work)
+        bundle = write_bundle(work, manifest)
+        found = check(hf_dir, bundle, options.samples) if options.check else None
+        if found is not None:
+            _judge(found, manifest)
+            manifest["card"] = {**manifest["card"], "export": {k: _short(v) for k, v in asdict(found).items()}}
+            bundle = write_bundle(work, manifest)
+        _move(bundle, out)
+    bundle = Bundle.load(out)
+    names = [MANIFEST, *bundle.manifest.files]
+    return Export(bundle, found, sum((out / name).stat().st_size for name in names))
+
+
+def describe(hf_dir: Path, options: ExportOptions) -> dict[str, Any]:
+    """``refiner.json`` without its hashes."""
+    manifest: dict[str, Any] = {
+        "name": options.name,
+        "version": options.version,
+        "dialect": options.dialect,
+        "languages": list(options.languages if options.languages is not None else ("en",)),
+        "precision": options.precision,
+        "graph": GRAPH,
+        "preflight": dict(options.preflight),
+        "card": dict(options.card),
+    }
+    if (hf_dir / HEAD).is_file():
+        return manifest | _describe_score(hf_dir, options)
+    return manifest | _describe_decode(hf_dir, options)
+
+
+def _describe_score(hf_dir: Path, options: ExportOptions) -> dict[str, Any]:
+    head = json.loads((hf_dir / HEAD).read_text(encoding="utf-8"))
+    if head.get("kind") != "score" or head.get("format") != "compact":
+        raise BundleError(f"{hf_dir / HEAD}: only kind score with format compact is known")
+    names = ("window_tokens", "max_line_tokens", "head_tokens", "line_chars")
+    languages = options.languages if options.languages is not None else head.get("languages", ["en"])
+    return {
+        "writes": "score",
+        "level": options.level or "both",
+        "languages": list(languages),
+        "prompt": {"format": "compact", "bos_token": head["bos_token"], "line_suffix": "\n"},
+        "limits": {name: head[name] for name in names if name in head} | dict(options.limits),
+        "end_tokens": [],
+        "caution": {k: dict(v) for k, v in (options.caution or head["thresholds"]).items()},
+    }
+
+
+def _describe_decode(hf_dir: Path, options: ExportOptions) -> dict[str, Any]:
+    if isinstance(options.prompt, str):
+        if options.prompt not in PROMPTS:
+            raise ConfigError(f"prompt {options.prompt!r}: there are {', '.join(PROMPTS)}")
+        prompt, level, limits = PROMPTS[options.prompt]
+        prompt = {**prompt, "bos_token": _bos_token(hf_dir) or prompt["bos_token"]}
+    else:
+        prompt, level, limits = dict(options.prompt), "chunk", PROMPTS["prox-chunk"][2]
+    return {
+        "writes": "decode",
+        "level": options.level or level,
+        "prompt": prompt,
+        "limits": {**limits, **options.limits},
+        "end_tokens": list(options.end_tokens or _end_tokens(hf_dir)),
+    }
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return value
+
+
+def _bos_token(hf_dir: Path) -> str | None:
+    token = _read_json(hf_dir / "tokenizer_config.json").get("bos_token")
+    return token["content"] if isinstance(token, dict) else token
+
+
+def _end_tokens(hf_dir: Path) -> list[int]:
+    for name in ("generation_config.json", "config.json"):
+        found = _read_json(hf_dir / name).get("eos_token_id")
+        if found is not None:
+            return found if isinstance(found, list) else [found]
+    raise BundleError(f"{hf_dir}: names no eos_token_id; give end_tokens")
+
+
+def write_graph(hf_dir: Path, directory: Path, writes: str, precision: str) -> None:
+    """Export through Optimum into ``directory/model.onnx``; ``writes`` and ``precision`` as in refiner.json."""
+    from optimum.exporters.onnx import main_export
+
+    task = "feature-extraction" if writes == "score" else "text-generation-with-past"
+    with tempfile.TemporaryDirectory(dir=directory.parent) as work:
+        main_export(str(hf_dir), work, task=task, do_validation=False, opset=18)
+        model = onnx.load(f"{work}/{GRAPH}")
+        if writes == "score":
+            from safetensors.numpy import load_file
+
+            graphs.add_scoring_head(model, load_file(hf_dir / "head.safetensors"))
+            graphs.drop_nan_guard(model)
+        else:
+            graphs.keep_last_logits(model)
+        changed = Path(work) / "changed"
+        changed.mkdir()
+        graphs.save(model, changed / GRAPH)
+        model = graphs.fold_constants(changed / GRAPH, Path(work) / "folded.onnx")
+    if precision == "int8":
+        quantise(model)
+    graphs.save(model, directory / GRAPH)
+
+
+def _write_tokenizer(hf_dir: Path, directory: Path) -> None:
+    if (hf_dir / TOKENIZER).is_file():
+        shutil.copyfile(hf_dir / TOKENIZER, directory / TOKENIZER)
+        return
+    from transformers import AutoTokenizer
+
+    AutoTokenizer.from_pretrained(hf_dir, use_fast=True).backend_tokenizer.save(str(directory / TOKENIZER))
+
+
+def _judge(found: Check, manifest: Mapping[str, Any]) -> None:
+    """In float32 the graph must do what the model does; with 8 bits the card says how near it is."""
+    if manifest["precision"] != "fp32":
+        return
+    allowed = _TOLERANCE[manifest["writes"]]
+    if found.difference > allowed or found.same < 1:
+        raise BundleError(
+            f"the exported graph is not the model: largest difference {found.difference:.2g} (allowed {allowed}), "
+            f"the same on {found.same:.1%} of {found.prompts} prompts"
+        )
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.3g}") if isinstance(value, float) else value
+
+
+def _move(bundle: Bundle, out: Path) -> None:
+    """Put a finished bundle in its place. Without ``refiner.json``, which goes last, a half-moved one is refused."""
+    if out.exists() and not out.is_dir():
+        raise BundleError(f"{out}: is a file")
+    out.mkdir(exist_ok=True)
+    (out / MANIFEST).unlink(missing_ok=True)
+    for name in (*bundle.manifest.files, MANIFEST):
+        os.replace(bundle.directory / name, out / name)
+    if not (out / CARD).exists():
+        (out / CARD).write_text(model_card(replace(bundle, directory=out)), encoding="utf-8")
+
+
+def model_card(bundle: Bundle) -> str:
+    """A first model card, in Markdown, from what refiner.json says."""
+    manifest = bundle.manifest
+    rows = {
+        "version": manifest.version,
+        "writes": f"{manifest.writes}, {manifest.level}, dialect {manifest.dialect}",
+        "languages": ", ".join(manifest.languages) or "any",
+        "precision": manifest.precision,
+        "prompt": str(manifest.prompt.get("format")),
+        "fingerprint": manifest.fingerprint,
+        **{key: json.dumps(value, ensure_ascii=False) for key, value in manifest.card.items()},
+    }
+    lines = [f"# {manifest.name}", "", "| | |", "|---|---|"]
+    return "\n".join([*lines, *(f"| {key} | {value} |" for key, value in rows.items()), ""])

@@ -1,0 +1,244 @@
+"""Small random models with the inputs and outputs of real bundles, and a tokenizer, made in milliseconds without torch.
+
+The network is a Llama-like decoder in little: RMS norm, causal attention with a cache, a gated unit, learned positions.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+from prox_spark.refiner.bundle import Bundle, write_bundle
+from prox_spark.text.templates import PROX_CHUNK, PROX_DOC
+
+HEADS, SIZE, WIDTH, LAYERS, POSITIONS = 2, 8, 16, 2, 4096
+SAMPLES = [
+    "[doc] [/doc] [000]hello world",
+    "remove_lines(line_start=0, line_end=1)\nkeep_chunk()",
+    "the quick brown fox",
+]
+
+
+def byte_tokenizer() -> Tokenizer:
+    """GPT-2's kind: bytes as characters, no space put in front, ``<|endoftext|>`` in the vocabulary."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    special = ["<|endoftext|>", "</s>", "<s>", "<|im_start|>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=330, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator(SAMPLES * 4, trainer)
+    return tokenizer
+
+
+def llama_tokenizer() -> Tokenizer:
+    """Llama-2's kind: ``▁`` for spaces, one put in front of every text, bytes for unknown characters, ``<s>`` first."""
+    special = ["<unk>", "<s>", "</s>"]
+    pieces = special + [f"<0x{byte:02X}>" for byte in range(256)]
+    pieces += sorted(
+        {c for text in SAMPLES for c in text.replace(" ", "▁")} | set("▁INSTYuaeglpfhdso<>&.,;/[]0123456789")
+    )
+    merges = [("▁", "h"), ("▁", "["), ("l", "l"), ("]", "▁"), ("▁", "▁"), ("0", "0"), ("<", "/"), ("</", "s")]
+    vocabulary = {piece: i for i, piece in enumerate([*pieces, *(a + b for a, b in merges)])}
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    tokenizer.decoder = decoders.Sequence(steps)
+    tokenizer.add_special_tokens(special)
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    return tokenizer
+
+
+class Graph:
+    """Nodes and weights of a graph in the making; every method gives the name of a new tensor."""
+
+    def __init__(self, seed: int) -> None:
+        self.nodes: list[Any] = []
+        self.weights: list[Any] = []
+        self.random = np.random.default_rng(seed)
+
+    def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
+        name = f"t{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))
+        return name
+
+    def constant(self, value: Any, dtype: Any = np.int64) -> str:
+        name = f"w{len(self.weights)}"
+        self.weights.append(numpy_helper.from_array(np.asarray(value, dtype=dtype), name))
+        return name
+
+    def weight(self, *shape: int) -> str:
+        return self.constant(self.random.normal(0, shape[0] ** -0.5, shape), np.float32)
+
+    def dim(self, tensor: str, axis: int) -> str:
+        return self.op("Gather", self.op("Shape", tensor), self.constant([axis]), axis=0)
+
+    def norm(self, x: str) -> str:
+        square = self.op("ReduceMean", self.op("Mul", x, x), self.constant([-1]), keepdims=1)
+        root = self.op("Sqrt", self.op("Add", square, self.constant(1e-5, np.float32)))
+        return self.op("Mul", self.op("Div", x, root), self.constant(np.ones(WIDTH), np.float32))
+
+    def heads(self, x: str) -> str:
+        shape = self.constant([0, 0, HEADS, SIZE])
+        return self.op("Transpose", self.op("Reshape", x, shape), perm=[0, 2, 1, 3])
+
+    def unhead(self, x: str) -> str:
+        return self.op("Reshape", self.op("Transpose", x, perm=[0, 2, 1, 3]), self.constant([0, 0, WIDTH]))
+
+    def mask(self, ids: str) -> str:
+        """Added to attention: 0 where a query may look, else -1e9; [batch, 1, tokens, past + tokens]."""
+        total, new = self.dim("attention_mask", 1), self.dim(ids, 1)
+        scalar = self.constant([], np.int64)
+        columns = self.op("Range", self.constant(0), self.op("Reshape", total, scalar), self.constant(1))
+        queries = self.op("Slice", columns, self.op("Sub", total, new), total)
+        causal = self.op(
+            "GreaterOrEqual",
+            self.op("Unsqueeze", queries, self.constant([1])),
+            self.op("Unsqueeze", columns, self.constant([0])),
+        )
+        real = self.op("Unsqueeze", self.op("Cast", "attention_mask", to=TensorProto.BOOL), self.constant([1, 2]))
+        allowed = self.op("And", causal, real)
+        return self.op("Where", allowed, self.constant(0, np.float32), self.constant(-1e9, np.float32))
+
+    def layer(self, x: str, mask: str, number: int, cached: bool) -> str:
+        h = self.norm(x)
+        query, key, value = (self.heads(self.op("MatMul", h, self.weight(WIDTH, WIDTH))) for _ in range(3))
+        if cached:
+            for kind, new in (("key", key), ("value", value)):
+                names = [f"past_key_values.{number}.{kind}", new]
+                self.nodes.append(helper.make_node("Concat", names, [f"present.{number}.{kind}"], axis=2))
+            key, value = f"present.{number}.key", f"present.{number}.value"
+        scores = self.op("MatMul", query, self.op("Transpose", key, perm=[0, 1, 3, 2]))
+        weights = self.op("Softmax", self.op("Add", scores, mask), axis=-1)
+        x = self.op(
+            "Add", x, self.op("MatMul", self.unhead(self.op("MatMul", weights, value)), self.weight(WIDTH, WIDTH))
+        )
+        h = self.norm(x)
+        gate = self.op("MatMul", h, self.weight(WIDTH, 2 * WIDTH))
+        gated = self.op(
+            "Mul", self.op("Mul", gate, self.op("Sigmoid", gate)), self.op("MatMul", h, self.weight(WIDTH, 32))
+        )
+        return self.op("Add", x, self.op("MatMul", gated, self.weight(2 * WIDTH, WIDTH)))
+
+    def backbone(self, vocabulary: int, positions: str, cached: bool) -> str:
+        tokens = self.op("Gather", self.weight(vocabulary, WIDTH), "input_ids")
+        x = self.op("Add", tokens, self.op("Gather", self.weight(POSITIONS, WIDTH), positions))
+        x = self.op("Mul", x, self.constant(4, np.float32))
+        mask = self.mask("input_ids")
+        for number in range(LAYERS):
+            x = self.layer(x, mask, number, cached)
+        return self.norm(x)
+
+    def save(self, path: Path, inputs: list[Any], outputs: list[Any]) -> None:
+        graph = helper.make_graph(self.nodes, "tiny", inputs, outputs, self.weights)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+        onnx.checker.check_model(model)
+        onnx.save(model, str(path))
+
+
+def tensor(name: str, *shape: Any, kind: int = TensorProto.INT64) -> Any:
+    return helper.make_tensor_value_info(name, kind, list(shape))
+
+
+def decoder(path: Path, vocabulary: int, seed: int = 0) -> None:
+    """A graph as Optimum exports a causal LM with its cache."""
+    graph = Graph(seed)
+    x = graph.backbone(vocabulary, "position_ids", cached=True)
+    logits = graph.op("MatMul", x, graph.weight(WIDTH, vocabulary))
+    graph.nodes.append(helper.make_node("Identity", [logits], ["logits"]))
+    names = [f"{n}.{kind}" for n in range(LAYERS) for kind in ("key", "value")]
+    inputs = [tensor(n, "batch", "tokens") for n in ("input_ids", "position_ids")] + [
+        tensor("attention_mask", "batch", "all")
+    ]
+    inputs += [tensor(f"past_key_values.{n}", "batch", HEADS, "past", SIZE, kind=TensorProto.FLOAT) for n in names]
+    outputs = [tensor("logits", "batch", "tokens", vocabulary, kind=TensorProto.FLOAT)]
+    outputs += [tensor(f"present.{n}", "batch", HEADS, "all", SIZE, kind=TensorProto.FLOAT) for n in names]
+    graph.save(path, inputs, outputs)
+
+
+def scorer(path: Path, vocabulary: int, seed: int = 0) -> None:
+    """A graph of a scoring bundle."""
+    graph = Graph(seed)
+    positions = graph.op("Sub", graph.op("CumSum", "attention_mask", graph.constant(1)), graph.constant(1))
+    x = graph.backbone(vocabulary, graph.op("Max", positions, graph.constant(0)), cached=False)
+    flat = graph.op("Reshape", x, graph.constant([-1, WIDTH]))
+    lines = graph.op("Reshape", graph.op("Gather", flat, "line_positions"), graph.constant([-1, 3 * WIDTH]))
+    for source, width, name in (
+        (lines, 3 * WIDTH, "line_scores"),
+        (graph.op("Gather", flat, "row_positions"), WIDTH, "row_scores"),
+    ):
+        logit = graph.op("Reshape", graph.op("MatMul", source, graph.weight(width, 1)), graph.constant([-1]))
+        logit = graph.op("Mul", logit, graph.constant(2, np.float32))
+        graph.nodes.append(helper.make_node("Sigmoid", [logit], [name]))
+    inputs = [tensor("input_ids", "batch", "tokens"), tensor("attention_mask", "batch", "tokens")]
+    inputs += [tensor("line_positions", "lines", 3), tensor("row_positions", "batch")]
+    outputs = [
+        tensor("line_scores", "lines", kind=TensorProto.FLOAT),
+        tensor("row_scores", "batch", kind=TensorProto.FLOAT),
+    ]
+    graph.save(path, inputs, outputs)
+
+
+CAUTION = {
+    "cautious": {"line": 0.8, "document": 0.9},
+    "balanced": {"line": 0.5, "document": 0.5},
+    "aggressive": {"line": 0.3, "document": 0.3},
+}
+
+
+def score_bundle(directory: Path, seed: int = 0, **changes: Any) -> Bundle:
+    """A scoring bundle of a random model; ``changes`` replace keys of refiner.json."""
+    directory.mkdir(parents=True)
+    tokenizer = byte_tokenizer()
+    tokenizer.save(str(directory / "tokenizer.json"))
+    scorer(directory / "model.onnx", tokenizer.get_vocab_size(), seed)
+    manifest = {
+        "name": "tiny-score",
+        "version": "0.1",
+        "writes": "score",
+        "level": "both",
+        "dialect": "prox",
+        "languages": ["en"],
+        "prompt": {"format": "compact", "bos_token": "<|endoftext|>"},
+        "limits": {"window_tokens": 128, "max_line_tokens": 24, "head_tokens": 16},
+        "precision": "fp32",
+        "caution": CAUTION,
+        "card": {"licence": "Apache-2.0"},
+        **changes,
+    }
+    return write_bundle(directory, manifest)
+
+
+def decode_bundle(directory: Path, seed: int = 0, level: str = "chunk", **changes: Any) -> Bundle:
+    """A decoding bundle of a random model with the released refiners' prompts."""
+    directory.mkdir(parents=True)
+    tokenizer = llama_tokenizer()
+    tokenizer.save(str(directory / "tokenizer.json"))
+    decoder(directory / "model.onnx", tokenizer.get_vocab_size(), seed)
+    manifest = {
+        "name": "tiny-decode",
+        "version": "0.1",
+        "writes": "decode",
+        "level": level,
+        "dialect": "prox",
+        "prompt": PROX_CHUNK if level == "chunk" else PROX_DOC,
+        "limits": {"window_tokens": 150 if level == "chunk" else 260, "max_new_tokens": 12},
+        "end_tokens": [2, *range(10, 30)],
+        "precision": "fp32",
+        **changes,
+    }
+    return write_bundle(directory, manifest)
+
+
+def read_manifest(bundle: Bundle) -> dict[str, Any]:
+    """``refiner.json`` as it lies there."""
+    value: dict[str, Any] = json.loads((bundle.directory / "refiner.json").read_text(encoding="utf-8"))
+    return value
