@@ -148,13 +148,13 @@ def _whole_number(written: str) -> int:
 
 def _replace(run: _Run, source: str, target: str) -> None:
     """Replace every occurrence in the whole text, as the replacements before it left the text."""
-    if source in run.absent:
+    if source in run.absent or source == target:
         return
     run.scanned += len(run.text)
     if run.scanned > MAX_SCANNED:
         raise _TooMuchWork
     count = run.text.count(source)
-    if not count or source == target:
+    if not count:
         run.absent.add(source)
         return
     if len(run.text) + count * (len(target) - len(source)) > run.max_chars:
