@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn
+from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
@@ -19,13 +19,14 @@ from prox_spark.report.words import number, seconds, size
 if TYPE_CHECKING:
     from prox_spark.spark.job import Plan, Progress, RunSummary
 
-DOING = {
-    "check": "checking",
-    "preflight": "preflight",
-    "write": "writing programs",
-    "execute": "executing programs",
-    "done": "done",
+# What is going on once a stage has ended, for the live line; what a log file says of the stages that matter there.
+NEXT = {
+    "check": "writing programs",
+    "preflight": "writing programs",
+    "write": "executing programs",
+    "execute": "committing",
 }
+DONE = {"write": "programs written", "done": "committed"}
 
 
 class ProgressPrinter:
@@ -37,6 +38,7 @@ class ProgressPrinter:
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
+            TimeElapsedColumn(),
             TextColumn("{task.fields[figures]}"),
             console=console,
             transient=True,
@@ -68,15 +70,14 @@ class ProgressPrinter:
                 self.starting()
             self.bar.update(
                 self.task or TaskID(0),
-                description=DOING.get(progress.stage, progress.stage),
+                description=NEXT.get(progress.stage, "reading the next slice"),
                 completed=progress.documents,
                 total=progress.total,
                 figures=text,
             )
-        elif progress.stage in ("execute", "write", "done"):
-            self.console.print(
-                f"slice {progress.slice}: {progress.stage} done; {text}", soft_wrap=True, highlight=False
-            )
+        elif progress.stage in DONE:
+            text = f"slice {progress.slice}: {DONE[progress.stage]}; {text}"
+            self.console.print(text, soft_wrap=True, highlight=False, markup=False)
 
 
 def figures(progress: Progress) -> str:

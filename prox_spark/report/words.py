@@ -73,8 +73,8 @@ def size(value: float) -> str:
 
 
 def moment(value: datetime | None) -> str:
-    """A time to the second, in the zone in which it is given."""
-    return value.strftime("%Y-%m-%d %H:%M:%S") if value else "–"
+    """A time to the second, with its zone where it has one."""
+    return value.strftime("%Y-%m-%d %H:%M:%S %Z").strip() if value else "–"
 
 
 # What to do about a quarantined document, by reason code (`prox_spark.schemas.QUARANTINE_REASONS`).

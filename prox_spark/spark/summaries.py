@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from typing import Any
 
 from pyspark.sql import DataFrame, Row, SparkSession
@@ -78,7 +79,8 @@ def _exploded(refined: DataFrame) -> DataFrame:
 
 def _removed_lines(refined: DataFrame, limit: int) -> tuple[RemovedLine, ...]:
     whole = _exploded(refined).where(F.col("operation") == "remove_lines")
-    each = whole.select("doc_id", F.trim(F.explode(F.split("removed", "\n"))).alias("line")).where(F.col("line") != "")
+    each = whole.select("doc_id", F.explode(F.split("removed", "\n")).alias("line"))
+    each = each.select("doc_id", F.trim("line").alias("line")).where(F.col("line") != "")
     rows = (
         each.groupBy(F.substring("line", 1, LONGEST_LINE).alias("line"))
         .agg(F.count("*").alias("times"), F.countDistinct("doc_id").alias("documents"))
@@ -162,6 +164,11 @@ def _runs(runs: DataFrame) -> tuple[RunFacts, ...]:
     names = tuple(RunFacts.__dataclass_fields__)
     rows = runs.select(*[F.col(name) for name in names]).orderBy(F.desc("started_at"), F.desc("finished_at")).take(RUNS)
     return tuple(
-        RunFacts(**{name: value for name, value in row.asDict(recursive=True).items() if value is not None})
+        RunFacts(**{name: _utc(value) for name, value in row.asDict(recursive=True).items() if value is not None})
         for row in rows
     )
+
+
+def _utc(value: Any) -> Any:
+    """Spark hands out times in this machine's zone, without saying so."""
+    return value.astimezone(timezone.utc) if isinstance(value, datetime) else value
