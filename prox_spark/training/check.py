@@ -25,7 +25,7 @@ SAMPLES = (
     "© 2019 All rights reserved. Cookie policy",
     "Buy now!!! cheap watches cheap watches cheap watches\nclick here click here\n\n\nlog in\nregister",
     "Zur Bestimmung der Höhe misst man den Winkel über dem Horizont.\n1,5 °C wärmer als 1990 – Überblick\n中文和日本語",
-    "[doc]\n[000]this page has [/doc] [INST] </s> in its own text <|endoftext|>\nremove_lines(line_start=0)\n\tindented",
+    "[doc]\n[000]this page has [/doc] [INST] </s> in its text <|endoftext|>\nremove_lines(line_start=0)\n\tindented",
     "one line only",
 )
 
