@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -190,7 +191,10 @@ def write_graph(hf_dir: Path, directory: Path, writes: str, precision: str) -> N
 
     task = "feature-extraction" if writes == "score" else "text-generation-with-past"
     with tempfile.TemporaryDirectory(dir=directory.parent) as work:
-        main_export(str(hf_dir), work, task=task, do_validation=False, opset=18)
+        with warnings.catch_warnings():
+            # Tracing warns of every Python value it meets; the comparison with the model tells whether one mattered.
+            warnings.simplefilter("ignore")
+            main_export(str(hf_dir), work, task=task, do_validation=False, opset=18)
         model = onnx.load(f"{work}/{GRAPH}")
         if writes == "score":
             from safetensors.numpy import load_file

@@ -20,6 +20,7 @@ class Recipe(BaseModel):
     data: Path = Field(description="records with line labels, jsonl.gz")
     out: Path = Field(description="checkpoints, log and the finished HF directory")
     layers: int = Field(12, ge=1, description="layers kept, from the first")
+    frozen_layers: int = Field(4, ge=0, description="of the layers kept, the first that are left as they are")
     vocabulary: int = Field(32768, ge=512, description="tokens kept, from the first")
     bos_token: str = "<|im_start|>"
     window_tokens: int = 1024
@@ -27,7 +28,7 @@ class Recipe(BaseModel):
     head_tokens: int = 32
     languages: tuple[str, ...] = ("en",)
     seed: int = 1
-    tokens: int = Field(2_000_000, description="tokens to train on")
+    tokens: int = Field(1_300_000, description="tokens to train on")
     tokens_a_step: int = 8192
     tokens_a_batch: int = Field(4096, description="tokens of one forward pass, padding included")
     learning_rate: float = 2e-4
@@ -39,9 +40,9 @@ class Recipe(BaseModel):
     clean_rate: float = Field(0.08, description="chance that a page is reduced to its kept lines")
     row_loss: float = Field(0.1, description="weight of the document verdict's loss")
     max_chunks: int = Field(2, description="chunks taken from one page an epoch")
-    development_pages: int = Field(30, description="pages of each rendering scored while training")
-    evaluate_every: int = Field(75, description="steps")
-    checkpoint_every: int = Field(20, description="steps")
+    development_pages: int = Field(20, description="pages of each rendering scored while training")
+    evaluate_every: int = Field(60, description="steps")
+    checkpoint_every: int = Field(10, description="steps")
     minutes: float = Field(100.0, description="stop early and finish when this is used up")
 
     @classmethod

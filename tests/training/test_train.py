@@ -49,6 +49,7 @@ def recipe(tmp_path: Path, base: Path, name: str, **changes: object) -> Path:
         "data": str(data),
         "out": str(tmp_path / name),
         "layers": 2,
+        "frozen_layers": 0,
         "vocabulary": 512,
         "bos_token": "<s>",
         "tokens": 40_000,
@@ -85,12 +86,9 @@ def test_a_run_that_was_stopped_goes_on_and_ends_as_if_it_had_not_been(tmp_path:
     from prox_spark.training.train import train
 
     whole = train(recipe(tmp_path, base, "undisturbed", tokens=12_000))
-    stopped = recipe(tmp_path, base, "stopped", tokens=12_000)
     # One step exceeds the time allowed, so the run ends after it with a checkpoint.
-    stopped_early = recipe(tmp_path, base, "stopped", tokens=12_000, minutes=1e-6)
-    train(stopped_early)
-    stopped = recipe(tmp_path, base, "stopped", tokens=12_000)
-    resumed = train(stopped)
+    train(recipe(tmp_path, base, "stopped", tokens=12_000, minutes=1e-6))
+    resumed = train(recipe(tmp_path, base, "stopped", tokens=12_000, minutes=100.0))
     steps = [json.loads(line).get("step") for line in (tmp_path / "stopped" / "log.jsonl").read_text().splitlines()]
     assert 1 in steps
     assert steps.count(2) == 1
