@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from heapq import merge
 from itertools import repeat
+from math import inf
 
 from prox_spark.program.refined import Edit
 from prox_spark.program.resolve import Document, Replacement, Resolved
@@ -53,7 +54,7 @@ class Changes:
             edits.append(Edit("add_line", chunk, line, line, None, None, "", content))
         self.added += resolved.added
         if len(edits) > 1:
-            edits.sort(key=lambda edit: (edit.first_line, edit.start or 0))
+            edits.sort(key=_place)
         self.edits += edits
 
     def _explain(self, replacement: Replacement, chunk: int, edits: list[Edit]) -> None:
@@ -112,6 +113,13 @@ class Changes:
                 kept.append(line)
             kept += below.get(number, ())
         return kept
+
+
+def _place(edit: Edit) -> tuple[int, float]:
+    """Sort whole lines before what is in them, and what sums up places behind the places told one by one."""
+    if edit.start is not None:
+        return edit.first_line, edit.start
+    return edit.first_line, -1 if edit.reason is None else inf
 
 
 def _edited_lines(document: Document, replaced: list[Replacement]) -> Iterator[tuple[int, str]]:

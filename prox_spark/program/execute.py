@@ -73,8 +73,11 @@ def execute(
 
 
 def _over_limit(text: str, lines: int, guards: Guards) -> str | None:
-    # No character takes more than four bytes, so most texts need no encoding to be known as small enough.
-    if 4 * len(text) > guards.max_bytes and len(text.encode("utf-8", "surrogatepass")) > guards.max_bytes:
+    # A character takes one to four bytes, so few texts must be encoded to know.
+    if len(text) > guards.max_bytes:
+        return "max_bytes"
+    unsure = 4 * len(text) > guards.max_bytes and not text.isascii()
+    if unsure and len(text.encode("utf-8", "surrogatepass")) > guards.max_bytes:
         return "max_bytes"
     return "max_lines" if lines > guards.max_lines else None
 

@@ -19,7 +19,7 @@ def write_program(program: ops.Program) -> str:
         return "\n".join(calls)
     places = program.lines if len(program.lines) == len(calls) else (0,) * len(calls)
     written = [(place, call, "") for place, call in zip(places, calls, strict=True)]
-    written += [(error.line, error.source, "\n") for error in program.errors]
+    written += [(error.line, error.source, "" if error.source.endswith("\n") else "\n") for error in program.errors]
     written.sort(key=lambda entry: entry[0])
     return "\n".join(call for _, call, _ in written) + written[-1][2]
 
