@@ -80,6 +80,7 @@ setup(
             "hypothesis>=6.100",
             "jinja2>=3.1",
             "mypy>=1.11",
+            "onnx>=1.16",
             "psutil>=5.9",
             "pytest>=8.2",
             "pyyaml>=6",

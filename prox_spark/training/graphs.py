@@ -35,7 +35,7 @@ class Editor:
     def weight(self, value: np.ndarray, name: str | None = None) -> str:
         """An initializer."""
         name = name or f"{self.prefix}/w{len(self.graph.initializer)}"
-        self.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        self.graph.initializer.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
         return name
 
     def ints(self, *values: int) -> str:

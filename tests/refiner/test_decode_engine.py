@@ -109,7 +109,7 @@ def test_a_program_cut_off_by_the_limit_is_flagged(bundle: Bundle) -> None:
 
 
 def test_chunk_programs(bundle: Bundle) -> None:
-    programs = list(Refiner.load(bundle.directory, "cpu").write(PAGES[:3]))
+    programs = list(Refiner.load(bundle.directory, "cpu").write(PAGES[:6]))
     assert all(p.doc_program is None and p.doc_score is None and p.error is None for p in programs)
     assert [c.cut_line for c in programs[2].chunks] == [True, False]
     assert all(c.prompt_tokens > 90 and c.new_tokens <= 12 for p in programs for c in p.chunks)
