@@ -168,7 +168,7 @@ def run_job(
     """
     run = _Run(settings, command, spark or get_spark(), on_progress)
     work = prepare(run.spark, settings, command, run.run_id)
-    work.tables.create(run.spark, work.source.carried)
+    work.empty.update(work.tables.create(run.spark, work.source.carried))
     create_views(run.spark, work.tables)
     run.total = _rows_to_come(run.spark, work)
     ledger.LISTENERS[run.run_id] = run.told
@@ -295,6 +295,7 @@ def _finish(run: _Run, work: Work, error: BaseException | None) -> RunSummary:
         "error": f"{type(error).__name__}: {error}"[:2000] if error is not None else None,
     }
     work.tables.append(ledger.runs_row(run.spark, row), "runs")
+    work.empty.discard("runs")
     _clear(work)
     return summary
 
@@ -316,7 +317,7 @@ def _batch_bytes(spark: SparkSession, work: Work) -> int:
     if work.command == "execute":
         return EXECUTE_BATCH_BYTES
     rate = None
-    if work.tables.exists(spark, "runs"):
+    if "runs" not in work.empty and work.tables.exists(spark, "runs"):
         rate = ledger.last_rate(work.tables.read(spark, "runs"), work.refiners.write_key)
     if rate is None:
         return DEFAULT_BATCH_BYTES
@@ -327,7 +328,7 @@ def _rows_to_come(spark: SparkSession, work: Work) -> int | None:
     """Return how many rows there are to come where that costs nothing: the first run over a source with statistics."""
     if work.source.as_text:
         return None
-    if work.command != "execute":
+    if work.command != "execute" and "runs" not in work.empty:
         same = (
             (F.col("source") == work.settings.source)
             & (F.col("command") == work.command)

@@ -41,7 +41,8 @@ class Work:
 
     programs_in: the tables whose `programs` are read (and written, but for `execute`).
     progress: directory of this stream: staged files and reports. checkpoint: its checkpoint.
-    so_far: of this run, kept by the process that runs the slices.
+    empty: tables that were made for this run and that nothing was written to yet: they need not be asked.
+    so_far: reports of this run's slices, kept, like `empty`, by the process that runs them.
     """
 
     settings: JobSettings
@@ -54,6 +55,7 @@ class Work:
     programs_in: Tables
     progress: str
     checkpoint: str
+    empty: set[str] = field(default_factory=set)
     so_far: list[SliceReport] = field(default_factory=list)
 
     @property
@@ -134,6 +136,9 @@ class Slice:
         self.tally = Tally()
         self.all_rows: int | None = None
         self.cleans_noise: bool | None = None
+        self.written = {"written": 0, "write_errors": 0, "prompt_tokens": 0, "new_tokens": 0}
+        # Before this run wrote anything there were no programs: the only errors are those that it counts itself.
+        self.first_programs = "programs" in work.empty
         for key, value in ARROW_SETTINGS.items():
             self._set(key, value)
 
@@ -218,15 +223,13 @@ class Slice:
             ("quarantine", ("run_id",)),
         ):
             owner = work.programs_in if table == "programs" else tables
-            if not owner.exists(self.spark, table):
-                placed = placed.select("*", *_nothing(table, columns))
-                continue
-            there = owner.read(self.spark, table)
-            if table == "programs":
+            known = table not in work.empty and owner.exists(self.spark, table)
+            there = owner.read(self.spark, table) if known else None
+            if there is not None and table == "programs":
                 there = there.where(F.col("write_key") == work.refiners.write_key)
-            if table == "quarantine":
+            if there is not None and table == "quarantine":
                 there = there.groupBy("doc_id").agg(F.max("run_id").alias("run_id"))
-            if there.select(F.lit(1)).first() is None:
+            if there is None or there.select("run_id").first() is None:
                 placed = placed.select("*", *_nothing(table, columns))
                 continue
             there = there.select(
@@ -367,43 +370,42 @@ class Slice:
         return self.work.settings.write_partitions or int(self.spark.conf.get("spark.sql.shuffle.partitions", "4"))
 
     def _write(self) -> None:
-        if not self.tally.unwritten:
-            return
         began = time.monotonic()
         for purpose in ("programs", f"programs {self.work.run_id}"):
             # Delta takes an append of this version for one that it has, if it has; the rows that are missing tell.
-            if self._written_here().count() < self.tally.unwritten:
+            if self.written["written"] < self.tally.unwritten:
                 self._append_programs(self._unwritten().repartition(self._tasks, "doc_id"), purpose)
-        stats = (
-            self._written_here()
-            .agg(
-                F.count(F.lit(1)),
-                F.coalesce(F.sum("prompt_tokens"), F.lit(0)),
-                F.coalesce(F.sum("new_tokens"), F.lit(0)),
-                F.count("error"),
-            )
-            .first()
-        )
-        assert stats is not None
+        written = dict(self.written)
         self.report = self.report.add(
-            counts={"written": stats[0], "write_errors": stats[3], "bytes_written": self.tally.unwritten_bytes},
-            prompt_tokens=stats[1],
-            new_tokens=stats[2],
+            prompt_tokens=written.pop("prompt_tokens"),
+            new_tokens=written.pop("new_tokens"),
+            counts={**written, "bytes_written": self.tally.unwritten_bytes},
             write_seconds=time.monotonic() - began,
         )
         self._tell("write")
         self._keep_budget()
 
     def _append_programs(self, documents: DataFrame, purpose: str) -> None:
+        """Write documents' programs, and count what this slice has in `programs`; only its own files are read for that."""
         work = self.work
         written = write_checked(documents, work.refiners, work.settings.device)
         rows = as_programs(written, work.refiners, work.run_id, self.at)
         work.programs_in.append(rows, "programs", self._transaction(purpose))
-
-    def _written_here(self) -> DataFrame:
-        """Programs of this slice in this run; by statistics only its own files are read."""
-        mine = (F.col("run_id") == self.work.run_id) & (F.col("written_at") == F.lit(self.at))
-        return self.work.programs_in.read(self.spark, "programs").where(mine)
+        work.empty.discard("programs")
+        mine = (F.col("run_id") == work.run_id) & (F.col("written_at") == F.lit(self.at))
+        counted = (
+            work.programs_in.read(self.spark, "programs")
+            .where(mine)
+            .agg(
+                F.count(F.lit(1)).alias("written"),
+                F.count("error").alias("write_errors"),
+                F.coalesce(F.sum("prompt_tokens"), F.lit(0)).alias("prompt_tokens"),
+                F.coalesce(F.sum("new_tokens"), F.lit(0)).alias("new_tokens"),
+            )
+            .first()
+        )
+        assert counted is not None
+        self.written = counted.asDict()
 
     def _keep_budget(self) -> None:
         reports = [*self.work.so_far, self.report]
@@ -438,6 +440,8 @@ class Slice:
     @cached_property
     def _failed_keys(self) -> DataFrame | None:
         """Keys of all documents on which these refiners failed, ever; None when there are none, which is the rule."""
+        if self.first_programs and not self.written["write_errors"]:
+            return None
         failed = self._stored().where("error IS NOT NULL").select("doc_id", "text_hash", "error")
         return None if failed.select("error").first() is None else failed
 
@@ -488,6 +492,7 @@ class Slice:
             work.tables.merge(staged.unionByName(self._gone_bad(), allowMissingColumns=True), "refined")
         else:
             work.tables.append(rows, "refined", self._transaction("refined"))
+        work.empty.discard("refined")
         if self.tally.in_quarantine:
             self._take_out_of_quarantine()
         self.report = self.report.add(counts=self._statuses(), execute_seconds=time.monotonic() - began)
@@ -512,6 +517,7 @@ class Slice:
         """Put rows into quarantine, in place of whatever is there under their ids."""
         tables = self.work.tables
         stamped = rows.withColumns({"run_id": F.lit(self.work.run_id), "quarantined_at": F.lit(self.at)})
+        self.work.empty.discard("quarantine")
         if not self.tally.in_quarantine:
             tables.append(stamped, "quarantine", self._transaction(f"quarantine {purpose}"))
             return

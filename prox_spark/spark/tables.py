@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from pyspark.sql.types import StructField
 
 from prox_spark.config import is_directory
 from prox_spark.errors import SchemaError
-from prox_spark.schemas import TABLES, VIEWS, column_ddl
+from prox_spark.schemas import TABLES, VIEWS, column_ddl, ddl
 
 # Nothing that a reader other than Spark could not read: no deletion vectors, no column mapping, no row tracking.
 PROPERTIES = {
@@ -82,18 +82,22 @@ class Tables:
             )
         return f"{row[1].rstrip('/')}/_progress"
 
-    def create(
-        self, spark: SparkSession, carried: Sequence[StructField] = (), only: Iterable[str] = tuple(TABLES)
-    ) -> None:
-        """Create what is missing of the tables; raises SchemaError where a table that is there has other columns."""
+    def create(self, spark: SparkSession, carried: Sequence[StructField] = ()) -> set[str]:
+        """Create what is missing of the tables, and return the names of those.
+
+        Raises SchemaError where a table that is there has columns of other types; columns that it lacks are added.
+        """
         if not self.in_directory and not spark.catalog.databaseExists(self.location):
             spark.sql(f"CREATE SCHEMA IF NOT EXISTS {'.'.join(f'`{part}`' for part in self.location.split('.'))}")
-        for name in only:
+        created = set()
+        for name in TABLES:
             extra = carried if name == "refined" else ()
             if self.exists(spark, name):
                 self._fit(spark, name, extra)
             else:
                 self._create(spark, name, extra)
+                created.add(name)
+        return created
 
     def _create(self, spark: SparkSession, name: str, extra: Sequence[StructField]) -> None:
         columns = [column_ddl(column) for column in TABLES[name].columns]
@@ -109,7 +113,11 @@ class Tables:
 
     def _fit(self, spark: SparkSession, name: str, extra: Sequence[StructField]) -> None:
         there = {field.name.lower(): field.dataType.simpleString() for field in self.read(spark, name).schema.fields}
-        declared = [(c.name, _simple(spark, c.type), column_ddl(c)) for c in TABLES[name].columns]
+        types = spark.createDataFrame([], ddl(name, comments=False)).schema.fields
+        declared = [
+            (c.name, field.dataType.simpleString(), column_ddl(c))
+            for c, field in zip(TABLES[name].columns, types, strict=True)
+        ]
         declared += [(f.name, f.dataType.simpleString(), f"`{f.name}` {f.dataType.simpleString()}") for f in extra]
         missing = []
         for column, kind, column_sql in declared:
@@ -202,7 +210,3 @@ def _write_views_file(spark: SparkSession, tables: Tables, queries: dict[str, st
     # On an object store: a folder of that name with one text file, the form in which Spark writes text.
     target = f"{tables.root}/views.sql"
     spark.createDataFrame([(text,)], "value STRING").coalesce(1).write.mode("overwrite").text(target)
-
-
-def _simple(spark: SparkSession, ddl_type: str) -> str:
-    return str(spark.createDataFrame([], f"c {ddl_type}").schema.fields[0].dataType.simpleString())
