@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -12,6 +13,9 @@ from prox_spark.program.words import folded_letters, folded_words
 # Characters that the searches for one document's strings may look at: seconds of work, and more than a megabyte of text
 # with a replacement every ten lines needs. What comes after is an error.
 MAX_SCANNED = 2**32
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Unresolved(Exception):
@@ -169,8 +173,7 @@ class ChunkResolver:
             raise Unresolved("new_words", "adding lines needs allow_new_words")
         if self.cut_line:
             raise Unresolved("cut_line", "a line shown cut can only be kept or removed whole")
-        if "\n" in operation.content:
-            raise Unresolved("line_break", "a line cannot have a line break in it")
+        _check_insertable(operation.content)
         self._check_line(operation.line, self.first - 1)
         self.resolved.added.append((operation.line, operation.index, operation.content))
 
@@ -182,8 +185,9 @@ class ChunkResolver:
     def _check_strings(self, source: str, target: str) -> None:
         if not source:
             raise Unresolved("empty_source", "there is nothing to look for")
-        if "\n" in source or "\n" in target:
-            raise Unresolved("line_break", "strings cannot have a line break in them")
+        if "\n" in source:
+            raise Unresolved("line_break", "strings are looked for within one line")
+        _check_insertable(target)
         if self.cut_line:
             raise Unresolved("cut_line", "a line shown cut can only be kept or removed whole")
 
@@ -216,6 +220,13 @@ class ChunkResolver:
         for replacement in self.resolved.replaced:
             _find_places(self.document.text, replacement, taken, base)
         self.resolved.replaced = [replacement for replacement in self.resolved.replaced if replacement.places]
+
+
+def _check_insertable(string: str) -> None:
+    if "\n" in string:
+        raise Unresolved("line_break", "what is put in cannot have a line break in it")
+    if not string.isascii() and _SURROGATE.search(string):
+        raise Unresolved("not_utf8", "what is put in could not be stored: it has half of a surrogate pair")
 
 
 def _find_places(text: str, replacement: Replacement, taken: bytearray, base: int) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -126,3 +128,19 @@ def test_public_names() -> None:
     assert set(prox_spark.__all__) <= set(dir(prox_spark))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         prox_spark.nothing  # noqa: B018
+
+
+def test_the_docs_name_every_code_and_their_example_works() -> None:
+    root = Path(prox_spark.__file__).parent
+    docs = (root.parent / "docs" / "program.md").read_text("utf-8")
+    source = "\n".join(path.read_text("utf-8") for path in sorted((root / "program").glob("*.py")))
+    makers = "_Refused|Unresolved|ProgramError|Outcome|_chunk_error|Refined|fail"
+    calls = rf'(?:{makers})\((?:[a-z]+, )?"([a-z_0-9]+)"(?:, "([a-z_0-9]+)")?'
+    codes = {code for found in re.findall(calls, source) for code in found if code}
+    assert {"syntax", "not_a_literal", "new_words", "bad_chunk", "dropped", "drop_doc", "write_error"} <= codes
+    assert [code for code in sorted(codes) if f"`{code}`" not in docs] == []
+    example = docs.partition("```python\n")[2].partition("```")[0]
+    names: dict[str, Any] = {}
+    exec(example, names)
+    assert names["refined"].text == "The quick brown fox jumps over the lazy dog."
+    assert len(names["refined"].edits) == 3
