@@ -147,7 +147,9 @@ def _locate(spark: SparkSession, settings: JobSettings) -> tuple[str, str | None
         looks_like_path = "/" in name or ":" in name or os.path.isdir(name)
         if not looks_like_path and not spark.catalog.tableExists(name):
             raise SourceError(f"no table {name!r}; a path to a Delta table holds a '/' (./{name})")
-        return name, None, not looks_like_path
+        # SQL's delta.`path` takes a relative path for a table's name.
+        local = looks_like_path and ":" not in name
+        return os.path.abspath(name) if local else name, None, not looks_like_path
     local = name.removeprefix("file://") if name.startswith("file:///") else name
     if "://" not in local and not any(c in local for c in "*?[{"):
         if not os.path.exists(local) and not local.startswith("/"):
