@@ -61,6 +61,7 @@ class JobSettings(_Frozen):
     preflight: what a sample outside the bundle's bounds does: `fail`, `warn`, or `off` (not looked at).
     preflight_documents: size of that sample.
     batch_bytes: source bytes of a micro-batch; default: ten minutes of work as the last run measured it, else 128 MiB.
+    max_batches: stop after so many micro-batches (the next run goes on); default: all there are.
     write_partitions: tasks of WRITE in a micro-batch; default: the session's shuffle partitions.
     max_error_rate: share of documents whose programs may fail before the run stops (exit code 3).
     write_key: which programs `execute` takes where `programs` holds those of several refiners.
@@ -85,6 +86,7 @@ class JobSettings(_Frozen):
     preflight: PreflightMode = "fail"
     preflight_documents: int = Field(default=200, ge=1, le=10_000)
     batch_bytes: int | None = Field(default=None, ge=1)
+    max_batches: int | None = Field(default=None, ge=1)
     write_partitions: int | None = Field(default=None, ge=1)
     max_error_rate: float = Field(default=0.05, ge=0.0, le=1.0)
     write_key: str | None = None

@@ -175,6 +175,8 @@ def run_job(
     try:
         _stream(run, work)
     except BaseException as raised:
+        if ledger.left_one(ledger.read_reports(run.spark, work.reports)):
+            return _finish(run, work, None)
         error = _own_error(run.spark, work, raised)
         _finish(run, work, error)
         if error is raised:

@@ -21,6 +21,14 @@ from prox_spark.version import __version__
 # Libraries whose version can change a result, or a speed.
 LIBRARIES = ("pyspark", "delta-spark", "pyarrow", "pandas", "numpy", "tokenizers", "onnxruntime", "onnxruntime-gpu")
 
+# The "failure" of a slice that a run left to the next one, by its setting max_batches.
+ENOUGH = "max_batches"
+
+
+class Enough(Exception):
+    """Ends a stream at a run's max_batches; no error of anybody's."""
+
+
 # Of this process: who is told how far a run is. With Spark Connect slices run in another process and tell by reports only.
 LISTENERS: dict[str, Callable[[str, SliceReport], None]] = {}
 
@@ -83,10 +91,17 @@ def read_reports(spark: SparkSession, directory: str) -> list[SliceReport]:
     return sorted(reports, key=lambda report: report.slice)
 
 
+def left_one(reports: Iterable[SliceReport]) -> bool:
+    """Return whether a run stopped at its max_batches."""
+    return any(report.failure is not None and report.failure[0] == ENOUGH for report in reports)
+
+
 def total(reports: Iterable[SliceReport]) -> SliceReport:
     """Return the sum of slices' reports; of provider, device and message the first that is known."""
     whole = SliceReport(-1)
     for report in reports:
+        if left_one([report]):
+            continue
         whole = whole.add(
             counts={**report.counts, "slices": 1},
             bytes=report.bytes,

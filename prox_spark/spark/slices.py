@@ -65,6 +65,10 @@ class Work:
 
     def __call__(self, rows: DataFrame, number: int) -> None:
         """Do one slice; an error is told by the slice's report as well, since it loses its class on the way to the driver."""
+        if self.settings.max_batches is not None and len(self.so_far) >= self.settings.max_batches:
+            # The stream ends here without having taken this slice: the next run begins with it.
+            ledger.write_report(rows.sparkSession, self.reports, SliceReport(number, failure=(ledger.ENOUGH, "")))
+            raise ledger.Enough
         one = Slice(self, rows, number)
         try:
             one.run()

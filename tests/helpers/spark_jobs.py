@@ -1,0 +1,77 @@
+"""Sources, runs and accounts for the tests of Spark jobs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from prox_spark.config import job_settings
+from prox_spark.spark.job import RunSummary, run_job
+
+LONG = "This line has quite enough words in it to be kept by any rule that counts the words of a line"
+
+
+def page(n: int, *more: str) -> str:
+    """Return a page of two good lines, two short ones, and what else is asked for."""
+    return "\n".join([f"{LONG} {n}", "Home", *more, f"Another good line of page {n}: {LONG}", "Log in"])
+
+
+def rows_of(spark: Any, tables: str, table: str) -> list[Any]:
+    """Return all rows of a table under a directory."""
+    return spark.read.format("delta").load(f"{tables}/{table}").collect()
+
+
+def run(spark: Any, source: str, tables: str, command: str = "refine", **settings: Any) -> RunSummary:
+    """Run a job with the scripted refiner `noise`, unless told otherwise."""
+    settings.setdefault("refiners", () if command == "execute" else ("scripted:noise",))
+    return run_job(job_settings(source=source, tables=tables, **settings), command, spark=spark)  # type: ignore[arg-type]
+
+
+def check_accounts(summary: RunSummary) -> None:
+    """Assert that a run's counts add up to the rows of its source."""
+    counts = Counter(summary.counts)
+    statuses = sum(counts[name] for name in ("refined", "unchanged", "dropped", "fallback"))
+    assert counts["rows"] == counts["documents"] + summary.duplicates
+    if summary.command != "write":
+        assert counts["documents"] == statuses + counts["quarantined"] + counts["already"] + counts["without_programs"]
+    reasons = sum(n for name, n in counts.items() if name.startswith("quarantined."))
+    assert counts["quarantined"] == reasons
+
+
+def check_places(spark: Any, tables: str, ids: set[str]) -> None:
+    """Assert that every id is in `refined` or in `quarantine`, and in `refined` once."""
+    refined = [row.doc_id for row in rows_of(spark, tables, "refined")]
+    quarantined = {row.doc_id for row in rows_of(spark, tables, "quarantine")}
+    assert len(refined) == len(set(refined))
+    assert not set(refined) & quarantined
+    assert set(refined) | quarantined == ids
+
+
+def udf_rows(spark: Any, since: int = 0) -> Counter[str]:
+    """Return the rows that came out of each Python stage in all queries from number `since` on, by Spark's own metrics."""
+    store = spark._jsparkSession.sharedState().statusStore()
+    executions = store.executionsList()
+    found: Counter[str] = Counter()
+    for n in range(executions.size()):
+        number = executions.apply(n).executionId()
+        if number < since:
+            continue
+        values = store.executionMetrics(number)
+        nodes = store.planGraph(number).allNodes()
+        for m in range(nodes.size()):
+            node = nodes.apply(m)
+            if "MapInArrow" not in node.name():
+                continue
+            name = next((udf for udf in ("WriteUdf", "ExecuteUdf", "ProbeUdf") if udf in node.desc()), node.desc())
+            metrics = node.metrics()
+            for k in range(metrics.size()):
+                metric = metrics.apply(k)
+                if metric.name() == "number of output rows" and values.contains(metric.accumulatorId()):
+                    found[name] += int(values.apply(metric.accumulatorId()).replace(",", ""))
+    return found
+
+
+def last_query(spark: Any) -> int:
+    """Return the number that Spark's next query will have."""
+    executions = spark._jsparkSession.sharedState().statusStore().executionsList()
+    return 1 + max((executions.apply(n).executionId() for n in range(executions.size())), default=-1)
