@@ -79,9 +79,12 @@ class Changes:
         """
         lines = self.document.lines
         gone = [line for first, last in self.removed for line in lines[first : last + 1]]
-        gone += [lines[number] for number in self.changed]
-        lost = count_words("\n".join(gone)) - count_words("\n".join(self.changed.values()))
-        return lost, count_words("\n".join(content for _, _, content in self.added))
+        lost = 0
+        if self.changed:
+            gone += [lines[number] for number in self.changed]
+            lost = -count_words("\n".join(self.changed.values()))
+        added = count_words("\n".join(content for _, _, content in self.added)) if self.added else 0
+        return lost + count_words("\n".join(gone)), added
 
     def lines(self) -> list[str]:
         """Return the lines of the new text."""

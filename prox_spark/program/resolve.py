@@ -50,7 +50,7 @@ class Document:
     def starts(self) -> list[int]:
         """For each line the place of its first character in the text, and one more, behind the last line."""
         if self._starts is None:
-            self._starts = list(accumulate((len(line) + 1 for line in self.lines), initial=0))
+            self._starts = list(accumulate([len(line) + 1 for line in self.lines], initial=0))
         return self._starts
 
     def scan(self, characters: int) -> None:

