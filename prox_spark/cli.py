@@ -240,11 +240,17 @@ def export(
     name: Annotated[str | None, typer.Option(help="Name of the bundle; default: the directory's.")] = None,
     version: Annotated[str, typer.Option(help="Version of the bundle.")] = "1",
     precision: Annotated[str, typer.Option(help="fp32, or int8 (quantised per row).")] = "fp32",
+    prompt: Annotated[str, typer.Option(help="prox-chunk, prox-doc or plain-chunk; a scoring model has its own.")] = (
+        "prox-chunk"
+    ),
+    dialect: Annotated[str, typer.Option(help="Of the programs it writes: prox, refinex or ultrax.")] = "prox",
 ) -> None:
     """Turn a fine-tuned causal LM into a bundle: ONNX graph, tokenizer, refiner.json."""
     _needs("torch", "train")
     exporting = importlib.import_module("prox_spark.training.export")
-    exporting.export(model, bundle, name=name or bundle.name, version=version, precision=precision)
+    options = {"name": name or bundle.name, "version": version, "precision": precision}
+    done = exporting.export(model, bundle, **options, prompt=prompt, dialect=dialect)
+    out.print(done.told(), highlight=False, soft_wrap=True)
     out.print(
         f"Wrote {escape(str(bundle))}. `prox-spark doctor --refiner {escape(str(bundle))}` verifies it.", soft_wrap=True
     )

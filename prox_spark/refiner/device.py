@@ -6,7 +6,6 @@ import ctypes
 import logging
 import os
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -43,27 +42,6 @@ class Session:
     def index(self) -> int:
         """Number of the GPU; 0 for the CPU."""
         return int(self.device.partition(":")[2] or 0)
-
-
-def task_device(device: str, addresses: Sequence[str] | None) -> str:
-    """The device of a Spark task.
-
-    device: as asked for by the settings: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-    addresses: of ``TaskContext.resources()["gpu"]``; empty where the task was given none; None outside a task.
-    Returns ``cuda:N`` for the first address; without one ``cpu`` where ``auto`` was asked for. Raises DeviceError where
-    CUDA was asked for and Spark gave no address.
-    """
-    kind, index = _parse(device)
-    if addresses is None or kind == "cpu" or index is not None:
-        return device
-    if addresses:
-        return f"cuda:{int(addresses[0])}"
-    if kind == "auto":
-        return "cpu"
-    raise DeviceError(
-        "CUDA was asked for, but Spark gave this task no GPU address: set spark.executor.resource.gpu.amount, "
-        "spark.task.resource.gpu.amount and a discovery script, or ask for --device cpu"
-    )
 
 
 def default_threads() -> int:

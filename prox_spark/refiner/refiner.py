@@ -85,7 +85,7 @@ class Refiner(ABC):
             ``scripted:NAME`` (rules, no model).
         device: ``cpu``; ``cuda`` or ``cuda:N``, an error if it cannot be had; ``auto``: the GPU if ``device_id`` is
             given or if there is one, else the CPU.
-        device_id: the GPU's address, where the caller was given one (a Spark task: ``task_device``).
+        device_id: the GPU's address, where the caller was given one, as a Spark task is.
         threads: of one session on the CPU; default ``PROX_SPARK_THREADS``, else the cores this process may use.
         batch_size: most prompts in one run of the graph; no program depends on it.
         Raises BundleError, DeviceError, EngineError.

@@ -78,6 +78,17 @@ class Export:
     check: Check | None
     size_bytes: int
 
+    def told(self) -> str:
+        """One line for people."""
+        size = f"{self.size_bytes / 2**20:.1f} MiB"
+        if self.check is None:
+            return f"{size}, not compared with the model."
+        kind = "verdicts" if self.bundle.manifest.writes == "score" else "prompts"
+        return (
+            f"{size}. Against the model on {self.check.prompts} prompts: largest difference "
+            f"{self.check.difference:.2g}, {self.check.same:.1%} of {kind} the same."
+        )
+
 
 def export(model: str | Path, out: str | Path, **options: Any) -> Export:
     """``export_bundle`` with the options as keywords; the name defaults to the directory's."""

@@ -8,7 +8,7 @@ import pytest
 
 from prox_spark.errors import DeviceError, EngineError
 from prox_spark.refiner import device
-from prox_spark.refiner.device import CPU, CUDA, default_threads, open_session, task_device
+from prox_spark.refiner.device import CPU, CUDA, default_threads, open_session
 from tests.helpers.tiny_models import decoder
 
 
@@ -18,31 +18,8 @@ def graph(tmp_path: Path) -> Path:
     return tmp_path / "model.onnx"
 
 
-@pytest.mark.parametrize(
-    ("asked", "addresses", "expected"),
-    [
-        ("auto", None, "auto"),
-        ("auto", [], "cpu"),
-        ("auto", ["3"], "cuda:3"),
-        ("cuda", ["1", "2"], "cuda:1"),
-        ("cuda", None, "cuda"),
-        ("cuda:2", [], "cuda:2"),
-        ("cpu", ["0"], "cpu"),
-    ],
-)
-def test_a_task_takes_the_address_it_was_given(asked: str, addresses: list[str] | None, expected: str) -> None:
-    assert task_device(asked, addresses) == expected
-
-
-def test_cuda_without_an_address_is_an_error() -> None:
-    with pytest.raises(DeviceError, match=r"no GPU address.*spark\.task\.resource\.gpu\.amount"):
-        task_device("cuda", [])
-
-
 @pytest.mark.parametrize("asked", ["gpu", "cuda:", "cuda:x", "", "CPU"])
 def test_unknown_devices(asked: str, graph: Path) -> None:
-    with pytest.raises(DeviceError, match="no device"):
-        task_device(asked, None)
     with pytest.raises(DeviceError, match="no device"):
         open_session(graph, asked)
 
