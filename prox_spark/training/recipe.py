@@ -28,7 +28,7 @@ class Recipe(BaseModel):
     head_tokens: int = 32
     languages: tuple[str, ...] = ("en",)
     seed: int = 1
-    tokens: int = Field(1_300_000, description="tokens to train on")
+    tokens: int = Field(900_000, description="tokens to train on")
     tokens_a_step: int = 8192
     tokens_a_batch: int = Field(4096, description="tokens of one forward pass, padding included")
     learning_rate: float = 2e-4

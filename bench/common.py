@@ -1,0 +1,134 @@
+"""What every benchmark shares: sources of any size, memory of the Python workers, versions, a table and JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import psutil
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+from rich.console import Console
+from rich.table import Table
+
+PACKAGES = ("pyspark", "delta-spark", "onnxruntime", "tokenizers", "pyarrow", "numpy")
+LINES_A_DOCUMENT = 100
+_WORDS = tuple(
+    "river town water mill bridge stone flood road otter hill century reach valley bank weir ferry timber market "
+    "harvest winter record parish survey county channel meadow lock barge current upstream".split()  # noqa: SIM905
+)
+
+
+def arguments(description: str) -> argparse.ArgumentParser:
+    """The options that every benchmark has."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--rounds", type=int, default=3, help="repetitions; medians are printed")
+    parser.add_argument("--work", type=Path, default=Path("build/bench"), help="directory for sources and tables")
+    parser.add_argument("--json", type=Path, default=None, help="where to write the figures; default: WORK/NAME.json")
+    return parser
+
+
+def generate(spark: SparkSession, path: str, gigabytes: float) -> tuple[int, int]:
+    """Write a Delta table of documents (doc_id, text) with a short line every ten lines; returns documents and bytes.
+
+    Every line is drawn from 30 words by a hash of document and line, so that no two documents are alike.
+    """
+    words = F.array(*[F.lit(word) for word in _WORDS])
+
+    def word(place: int) -> Any:
+        return F.element_at(words, (F.abs(F.xxhash64("id", "line", F.lit(place))) % len(_WORDS) + 1).cast("int"))
+
+    long = F.concat_ws(" ", *[word(place) for place in range(12)])
+    line = F.when(F.col("line") % 10 == 9, word(0)).otherwise(long)
+    documents = max(1, int(gigabytes * 1e9 / (LINES_A_DOCUMENT * 65)))
+    lines = spark.range(documents).select(
+        "id", F.explode(F.sequence(F.lit(0), F.lit(LINES_A_DOCUMENT - 1))).alias("line")
+    )
+    rows = (
+        lines.select("id", "line", line.alias("shown"))
+        .groupBy("id")
+        .agg(F.array_sort(F.collect_list(F.struct("line", "shown"))).alias("lines"))
+        .select(F.col("id").cast("string").alias("doc_id"), F.array_join("lines.shown", "\n").alias("text"))
+    )
+    rows.write.format("delta").mode("overwrite").save(path)
+    counted = spark.read.format("delta").load(path).agg(F.count(F.lit(1)), F.sum(F.octet_length("text"))).first()
+    assert counted is not None
+    return int(counted[0]), int(counted[1])
+
+
+class WorkerMemory:
+    """Peak resident memory of this process's Python workers while the block runs, sampled every 50 ms, in MiB.
+
+    ``largest``: of the one that held most; ``together``: of all at one time.
+    """
+
+    def __init__(self) -> None:
+        self.largest = 0.0
+        self.together = 0.0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> WorkerMemory:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.05):
+            sizes = [size for process in psutil.Process().children(recursive=True) if (size := _worker_bytes(process))]
+            self.largest = max(self.largest, max(sizes, default=0) / 2**20)
+            self.together = max(self.together, sum(sizes) / 2**20)
+
+
+def _worker_bytes(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_info().rss) if "pyspark.daemon" in process.cmdline() else 0
+    except psutil.Error:  # it ended while we looked
+        return 0
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Wall seconds of a call, and what it returned."""
+    began = time.perf_counter()
+    result = work()
+    return time.perf_counter() - began, result
+
+
+def median(values: list[float]) -> str:
+    """Median with the range of the values."""
+    return f"{statistics.median(values):.2f} ({min(values):.2f}-{max(values):.2f})"
+
+
+def environment() -> dict[str, str]:
+    """Versions and machine, as every table has them at its foot."""
+    versions = {"python": platform.python_version(), "cores": str(psutil.cpu_count())}
+    installed = {found.metadata["Name"].lower(): found.version for found in metadata.distributions()}
+    return versions | {package: installed[package] for package in PACKAGES if package in installed}
+
+
+def show(name: str, columns: list[str], rows: list[list[str]], figures: Any, target: Path) -> None:
+    """Print one table with the versions under it, and write the figures as JSON."""
+    table = Table(title=name, caption=", ".join(f"{key} {value}" for key, value in environment().items()))
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    # Wider than most terminals: a figure that is cut is none.
+    Console(width=150).print(table)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps({"environment": environment(), "figures": figures}, indent=2) + "\n", encoding="utf-8")
+    Console().print(f"figures: {target}", soft_wrap=True)
