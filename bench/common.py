@@ -22,9 +22,9 @@ from rich.table import Table
 
 PACKAGES = ("pyspark", "delta-spark", "onnxruntime", "tokenizers", "pyarrow", "numpy")
 LINES_A_DOCUMENT = 100
-_WORDS = tuple(
+_WORDS = (
     "river town water mill bridge stone flood road otter hill century reach valley bank weir ferry timber market "
-    "harvest winter record parish survey county channel meadow lock barge current upstream".split()  # noqa: SIM905
+    "harvest winter record parish survey county channel meadow lock barge current upstream"
 )
 
 
@@ -42,10 +42,11 @@ def generate(spark: SparkSession, path: str, gigabytes: float) -> tuple[int, int
 
     Every line is drawn from 30 words by a hash of document and line, so that no two documents are alike.
     """
-    words = F.array(*[F.lit(word) for word in _WORDS])
+    vocabulary = _WORDS.split()
+    words = F.array(*[F.lit(word) for word in vocabulary])
 
     def word(place: int) -> Any:
-        return F.element_at(words, (F.abs(F.xxhash64("id", "line", F.lit(place))) % len(_WORDS) + 1).cast("int"))
+        return F.element_at(words, (F.abs(F.xxhash64("id", "line", F.lit(place))) % len(vocabulary) + 1).cast("int"))
 
     long = F.concat_ws(" ", *[word(place) for place in range(12)])
     line = F.when(F.col("line") % 10 == 9, word(0)).otherwise(long)
