@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -33,7 +33,7 @@ class ExecutePolicy:
     policy: str = "strict"
     mode: str = "refine"
     dialect: str = "prox"
-    guards: Guards = Guards()
+    guards: Guards = field(default_factory=Guards)
     languages: tuple[str, ...] = ()
     thresholds: Thresholds | None = None
 
@@ -65,28 +65,18 @@ class ExecutePolicy:
 
 @dataclass(frozen=True)
 class ExecuteUdf:
-    """The function that Spark calls with Arrow batches; it travels to the workers. `measuring`: numbers, no text or edits."""
+    """The function that Spark calls with Arrow batches; it travels to the workers."""
 
     policy: ExecutePolicy
-    measuring: bool = False
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Yield what becomes of the batches' documents, in order."""
         for whole in batches:
             for batch in arrow.bounded(whole):
-                yield self._measured(batch) if self.measuring else self._executed(batch)
+                yield self.batch(batch)
 
-    def _refined(self, batch: pa.RecordBatch) -> list[Refined]:
-        texts = batch.column("text").to_pylist()
-        doc_programs = batch.column("doc_program").to_pylist()
-        doc_scores = batch.column("doc_score").to_pylist()
-        chunks = batch.column("chunks").to_pylist()
-        errors = batch.column("error").to_pylist()
-        languages = batch.column("language").to_pylist()
-        rows = zip(texts, doc_programs, doc_scores, chunks, errors, languages)
-        return [self.policy.apply(text, _programs(*row), language) for text, *row, language in rows]
-
-    def _executed(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+    def batch(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Return what becomes of one batch's documents: the columns of EXECUTED."""
         rows = self._refined(batch)
         columns = {
             "doc_id": batch.column("doc_id"),
@@ -100,7 +90,23 @@ class ExecuteUdf:
         columns.update({name: arrow.column([getattr(row, name) for row in rows], pa.int32()) for name in COUNTS})
         return pa.RecordBatch.from_pydict(columns)
 
-    def _measured(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+    def _refined(self, batch: pa.RecordBatch) -> list[Refined]:
+        texts = batch.column("text").to_pylist()
+        doc_programs = batch.column("doc_program").to_pylist()
+        doc_scores = batch.column("doc_score").to_pylist()
+        chunks = batch.column("chunks").to_pylist()
+        errors = batch.column("error").to_pylist()
+        languages = batch.column("language").to_pylist()
+        rows = zip(texts, doc_programs, doc_scores, chunks, errors, languages, strict=True)
+        return [self.policy.apply(text, _programs(*row), language) for text, *row, language in rows]
+
+
+@dataclass(frozen=True)
+class MeasureUdf(ExecuteUdf):
+    """EXECUTE for the preflight's sample: numbers only."""
+
+    def batch(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Return the columns of MEASURED."""
         rows = self._refined(batch)
         return pa.RecordBatch.from_pydict(
             {
@@ -138,7 +144,11 @@ def execute_joined(
         "error",
         (F.col(f"`{language}`") if language else F.lit(None)).cast("string").alias("language"),
     )
-    return needed.mapInArrow(ExecuteUdf(policy, measuring), MEASURED if measuring else EXECUTED)
+    return (
+        needed.mapInArrow(MeasureUdf(policy), MEASURED)
+        if measuring
+        else needed.mapInArrow(ExecuteUdf(policy), EXECUTED)
+    )
 
 
 def _programs(

@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 from prox_spark.config import Command, JobSettings
 from prox_spark.errors import ErrorBudgetExceeded, PreflightError, ProxError
 from prox_spark.spark import ledger
-from prox_spark.spark.check import check, repeated_ids, resolve_repeated
+from prox_spark.spark.check import check, explain, repeated_ids, resolve_repeated
 from prox_spark.spark.execute import execute_joined
 from prox_spark.spark.frames import execute_policy
 from prox_spark.spark.ledger import SliceReport
@@ -98,7 +98,7 @@ SUMMED = (
 class Tally:
     """What a slice holds, counted in one reading: rows after equal ones were taken together.
 
-    rows, bad, bytes: documents, those with a reason, bytes of text. bad_again: bad rows that stand twice.
+    rows, bad, bytes: documents, those with a reason, bytes of text.
     reasons: bad rows by reason. done: already executed (refine, execute) or written (write), `done_here`: in this run.
     replaces: rows whose id is in `refined`. superseded: rows in whose place this run had put another one before.
     in_quarantine: rows whose id is there. written: good, with programs. unwritten, unwritten_bytes: good, not done and
@@ -107,7 +107,6 @@ class Tally:
 
     rows: int = 0
     bad: int = 0
-    bad_again: int = 0
     bytes: int = 0
     done: int = 0
     done_here: int = 0
@@ -161,22 +160,23 @@ class Slice:
 
     @cached_property
     def checked(self) -> DataFrame:
-        """The slice's documents, one row an id and text."""
+        """The slice's documents, checked, one row an id and text.
+
+        The source is read once, into files: whatever comes after reads columns of those, and plans nothing of CHECK again.
+        """
         documents = self.work.source.documents(self.rows)
-        if self.work.source.as_text and self.number >= 0:
-            documents = self._staged(documents, "slice")
-        checked = check(documents, self.work.settings.guards)
-        repeated = repeated_ids(documents)
+        checked = self._staged(check(documents, self.work.settings.guards), "slice")
+        repeated = repeated_ids(checked)
         if repeated.first() is None:
             return checked
-        self.all_rows = int(documents.count())
-        return resolve_repeated(checked, repeated)
+        self.all_rows = int(checked.count())
+        return self._staged(resolve_repeated(checked, repeated), "resolved")
 
     def count_all(self) -> Tally:
         """Count what is there, and what of it is done; writes nothing."""
         tally = self._count()
         all_rows = tally.rows if self.all_rows is None else self.all_rows
-        tally.duplicates = (all_rows - tally.rows) + tally.bad_again + tally.done_here
+        tally.duplicates = (all_rows - tally.rows) + tally.done_here
         return tally
 
     def _check(self) -> None:
@@ -188,7 +188,7 @@ class Slice:
                 "rows": all_rows,
                 "documents": all_rows - again,
                 "already": tally.done - tally.done_here,
-                "quarantined": tally.bad - tally.bad_again,
+                "quarantined": tally.bad,
                 "superseded": tally.superseded,
                 **{f"quarantined.{reason}": n for reason, n in tally.reasons.items()},
             },
@@ -196,18 +196,17 @@ class Slice:
             duplicates=again,
         )
         if tally.bad:
-            bad = self.checked.where("reason IS NOT NULL").dropDuplicates(["doc_id", "text_hash"])
+            bad = self.checked.where("reason IS NOT NULL")
             # Bytes that are no text are kept as bytes, and a text that is not UTF-8 is no text.
-            readable = F.col("reason") != "invalid_utf8"
-            raw = F.coalesce("_raw", F.when(~readable, F.col("text").cast("binary")))
+            readable = (F.col("reason") != "invalid_utf8") & F.col("_raw").isNull()
             rows = bad.select(
                 "doc_id",
                 "text_hash",
                 F.lit("check").alias("stage"),
                 "reason",
-                "detail",
-                F.when(readable & F.col("_raw").isNull(), F.col("text")).alias("text"),
-                raw.alias("bytes"),
+                explain(bad, self.work.settings.guards).alias("detail"),
+                F.when(readable, F.col("text")).alias("text"),
+                F.when(~readable, F.coalesce("_raw", F.col("text").cast("binary"))).alias("bytes"),
                 "size_bytes",
             )
             self._quarantine(rows, "check")
@@ -302,8 +301,7 @@ class Slice:
                 tally.good_bytes = int(row["bytes"])
             else:
                 tally.bad += int(row["rows"])
-                tally.bad_again += int(row["rows"] - row["distinct_bad"])
-                tally.reasons[row["reason"]] = int(row["distinct_bad"])
+                tally.reasons[row["reason"]] = int(row["rows"])
         return tally
 
     # ---- WRITE ----
@@ -572,8 +570,11 @@ class Slice:
 
     def _staged(self, rows: DataFrame, name: str) -> DataFrame:
         """Write rows to files and return what was read back: evaluated once, whatever reads them how often."""
+        if self.number < 0:
+            return rows  # a plan writes nothing
         path = f"{self.work.progress}/staged/{name}"
-        rows.write.mode("overwrite").parquet(path)
+        # No dictionaries: ids, hashes and texts hardly repeat.
+        rows.write.mode("overwrite").option("parquet.enable.dictionary", "false").parquet(path)
         return self.spark.read.schema(rows.schema).parquet(path)
 
     def _set(self, key: str, value: str) -> None:

@@ -50,7 +50,7 @@ class Source:
 
     @property
     def as_text(self) -> bool:
-        """Whether Spark reads the files as text: every reading parses all of it, so a slice is staged first."""
+        """Whether Spark reads the files as text: to count their rows is to read them whole."""
         return self.settings.format in ("jsonl", "wet")
 
     @property

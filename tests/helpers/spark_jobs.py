@@ -62,7 +62,9 @@ def udf_rows(spark: Any, since: int = 0) -> Counter[str]:
             node = nodes.apply(m)
             if "MapInArrow" not in node.name():
                 continue
-            name = next((udf for udf in ("WriteUdf", "ExecuteUdf", "ProbeUdf") if udf in node.desc()), node.desc())
+            name = next(
+                (udf for udf in ("WriteUdf", "ExecuteUdf", "MeasureUdf", "ProbeUdf") if udf in node.desc()), node.desc()
+            )
             metrics = node.metrics()
             for k in range(metrics.size()):
                 metric = metrics.apply(k)
@@ -75,3 +77,17 @@ def last_query(spark: Any) -> int:
     """Return the number that Spark's next query will have."""
     executions = spark._jsparkSession.sharedState().statusStore().executionsList()
     return 1 + max((executions.apply(n).executionId() for n in range(executions.size())), default=-1)
+
+
+def plans_with_python(spark: Any, since: int = 0) -> dict[int, int]:
+    """Return how many Python stages of ours stand in the plan of each query that has any, by the query's number."""
+    store = spark._jsparkSession.sharedState().statusStore()
+    executions = store.executionsList()
+    found: dict[int, int] = {}
+    for n in range(executions.size()):
+        number = executions.apply(n).executionId()
+        nodes = store.planGraph(number).allNodes()
+        many = sum("MapInArrow" in nodes.apply(m).name() for m in range(nodes.size()))
+        if number >= since and many:
+            found[number] = many
+    return found
