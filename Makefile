@@ -30,10 +30,10 @@ test: $(VENV)/.test ## every test that needs no torch: the language, the engine,
 	$(call JAVA,$(VENV)) $(VENV)/bin/python -m pytest $(PYTEST_ARGS)
 
 test-train: $(VENV_TRAIN)/.train ## training and export against torch and transformers
-	$(VENV_TRAIN)/bin/python -m pytest -m train $(PYTEST_ARGS)
+	$(VENV_TRAIN)/bin/python -m pytest -m train tests/training $(PYTEST_ARGS)
 
 test-oldest: $(VENV_OLDEST)/.oldest ## the integration slice on the oldest Spark and Delta that are supported
-	$(call JAVA,$(VENV_OLDEST)) $(VENV_OLDEST)/bin/python -m pytest -m oldest $(PYTEST_ARGS)
+	$(call JAVA,$(VENV_OLDEST)) $(VENV_OLDEST)/bin/python -m pytest -m oldest tests/integration $(PYTEST_ARGS)
 
 lint: $(VENV)/.test ## ruff and mypy
 	$(VENV)/bin/ruff check .
