@@ -51,6 +51,26 @@ def measure(scored: list[Scored], threshold: float) -> dict[str, TextScore]:
     }
 
 
+def preflight_bounds(scored: list[Scored], threshold: float) -> dict[str, float]:
+    """Bounds for a sample of any source, with room on both sides of what the development pages gave.
+
+    The fewest documents with an operation are half of the rate on ``extracted`` pages, the cleaner rendering; the
+    fewest kept words half of the share on ``wet`` pages, the noisier one. A scoring bundle's programs always parse.
+    """
+    changed = [any(value >= threshold for value in s.line_scores) for s in scored if s.page.rendering == "extracted"]
+    words = kept = 0
+    for one in scored:
+        if one.page.rendering == "wet":
+            words += len(one.page.raw.split())
+            kept += len(one.refined(threshold).split())
+    return {
+        "min_operations_rate": round(sum(changed) / max(1, len(changed)) / 2, 3),
+        "max_operations_rate": 1.0,
+        "min_kept_words": round(kept / max(1, words) / 2, 3),
+        "max_parse_errors": 0.0,
+    }
+
+
 def mean_f1(scored: list[Scored], threshold: float) -> float:
     """Mean over the renderings of the 4-gram F1 at a line threshold."""
     measured = measure(scored, threshold)

@@ -48,8 +48,8 @@ class ExportOptions:
     limits: replace ``window_tokens``, ``max_new_tokens`` and the like.
     end_tokens: ids; default: the model's end of sequence.
     caution: thresholds by name, for scoring models; default: what the model says.
-    preflight: bounds, see docs/bundles.md.
-    card: licence, training data, metrics.
+    preflight: bounds, see docs/bundles.md; default: what a scoring model says.
+    card: licence, training data, metrics; added to what a scoring model says.
     samples: texts on which the bundle is compared with the model.
     check: False leaves the comparison out.
     """
@@ -158,6 +158,8 @@ def _describe_score(hf_dir: Path, options: ExportOptions) -> dict[str, Any]:
         "limits": {name: head[name] for name in names if name in head} | dict(options.limits),
         "end_tokens": [],
         "caution": {k: dict(v) for k, v in (options.caution or head["thresholds"]).items()},
+        "preflight": dict(options.preflight or head.get("preflight", {})),
+        "card": {**head.get("card", {}), **options.card},
     }
 
 

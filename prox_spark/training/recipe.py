@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -44,6 +45,7 @@ class Recipe(BaseModel):
     evaluate_every: int = Field(60, description="steps")
     checkpoint_every: int = Field(10, description="steps")
     minutes: float = Field(100.0, description="stop early and finish when this is used up")
+    card: dict[str, Any] = Field({}, description="licence, training data and the like, for the bundle's card")
 
     @classmethod
     def load(cls, path: Path) -> Recipe:

@@ -19,7 +19,7 @@ from prox_spark.text.prompts import CompactFormat
 from prox_spark.text.tokenize import TextTokenizer
 from prox_spark.training import data
 from prox_spark.training.batches import Batch, batched
-from prox_spark.training.calibrate import calibrate, measure
+from prox_spark.training.calibrate import calibrate, measure, preflight_bounds
 from prox_spark.training.model import LineScorer, load_base
 from prox_spark.training.recipe import Recipe
 from prox_spark.training.validate import score_pages, validate
@@ -66,9 +66,11 @@ def train(recipe_path: Path | str, out: Path | None = None, data_path: Path | No
     _checkpoint(directory, model, optimizer, progress)
     scored = score_pages(model, prompt, development)
     thresholds = calibrate(scored)
-    measured = {kind: s.rounded() for kind, s in measure(scored, thresholds["balanced"]["line"]).items()}
+    balanced = thresholds["balanced"]["line"]
+    measured = {kind: s.rounded() for kind, s in measure(scored, balanced).items()}
     log.write(step=progress.step, thresholds=thresholds, development_scores=measured)
-    return _finish(directory / "hf", model, tokenizer_json, recipe, thresholds, measured)
+    calibrated = {"thresholds": thresholds, "preflight": preflight_bounds(scored, balanced)}
+    return _finish(directory / "hf", model, tokenizer_json, recipe, calibrated, _card(recipe, progress, measured))
 
 
 class Log:
@@ -198,13 +200,27 @@ def _resume(directory: Path, model: LineScorer, optimizer: torch.optim.AdamW) ->
     return Progress(**state["progress"])
 
 
+def _card(recipe: Recipe, progress: Progress, measured: dict[str, dict[str, float]]) -> dict[str, Any]:
+    return {
+        **recipe.card,
+        "training": {
+            "base": recipe.base,
+            "layers": recipe.layers,
+            "vocabulary": recipe.vocabulary,
+            "tokens": progress.tokens,
+            "minutes": round(progress.seconds / 60),
+        },
+        "metrics": {"development": measured},
+    }
+
+
 def _finish(
     directory: Path,
     model: LineScorer,
     tokenizer_json: str,
     recipe: Recipe,
-    thresholds: dict[str, dict[str, float]],
-    measured: dict[str, dict[str, float]],
+    calibrated: dict[str, Any],
+    card: dict[str, Any],
 ) -> Path:
     directory.mkdir(exist_ok=True)
     settings = {
@@ -215,8 +231,8 @@ def _finish(
         "max_line_tokens": recipe.max_line_tokens,
         "head_tokens": recipe.head_tokens,
         "languages": list(recipe.languages),
-        "thresholds": thresholds,
-        "development": measured,
+        **calibrated,
+        "card": card,
     }
     model.save(directory, settings)
     (directory / "tokenizer.json").write_text(tokenizer_json, encoding="utf-8")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from prox_spark.training.calibrate import Scored, calibrate
+from prox_spark.training.calibrate import Scored, calibrate, preflight_bounds
 from prox_spark.training.data import read_pages
 from tests.helpers.labelled_pages import record, write_records
 
@@ -33,3 +33,11 @@ def test_caution_is_ordered(scored: list[Scored]) -> None:
 def test_cautious_drops_no_page_with_something_worth_keeping(scored: list[Scored]) -> None:
     risky = [Scored(s.page, s.line_scores, nothing=0.985) for s in scored]
     assert calibrate(risky)["cautious"]["document"] > 0.985
+
+
+def test_preflight_bounds_leave_room_below_what_was_measured(scored: list[Scored]) -> None:
+    found = preflight_bounds(scored, 0.5)
+    # Every page has an operation; of the words of a wet page, menus are fewer than half.
+    assert found["min_operations_rate"] == 0.5
+    assert 0.25 < found["min_kept_words"] < 0.5
+    assert found["max_parse_errors"] == 0.0

@@ -76,6 +76,8 @@ def test_a_run_learns_and_leaves_a_model_with_calibrated_thresholds(tmp_path: Pa
     assert log[-1]["development_scores"]["wet"]["f1"] > 0.9
     settings = json.loads((directory / "prox_head.json").read_text())
     assert set(settings["thresholds"]) == {"cautious", "balanced", "aggressive"}
+    assert 0 < settings["preflight"]["min_operations_rate"] <= 0.5
+    assert settings["card"]["metrics"]["development"]["wet"]["documents"] > 0
     assert LineScorer.load(directory).backbone.config.num_hidden_layers == 2
 
 
