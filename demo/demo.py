@@ -37,6 +37,9 @@ def main() -> int:
         (f"Refining them with {given.refiner}", ["jobs/refine.py", *refine]),
         ("What the tables say", ["jobs/report.py", "--tables", tables, "--out", report]),
     ]
+    if (out / "pages" / "_delta_log").is_dir():
+        print(f"\nThe pages are in the Delta table {pages} already.")
+        steps = steps[1:]
     for title, command in steps:
         print(f"\n{_bold(f'== {title}')}\n   spark-submit {' '.join(command)}\n", flush=True)
         code = submit(command, out / "spark.log")
