@@ -1,4 +1,4 @@
-"""Settings of a job as frozen models: what the command line, `jobs/` and a notebook all fill in. Unknown keys are errors."""
+"""Settings of a job as frozen models: what command line, `jobs/` and notebooks fill in. Unknown keys are errors."""
 
 from __future__ import annotations
 

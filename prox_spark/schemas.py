@@ -28,7 +28,7 @@ QUARANTINE_REASONS = {
     "invalid_utf8": "the text's bytes are not UTF-8; they are kept in bytes",
     "too_large": "more bytes than guards.max_bytes",
     "too_many_lines": "more lines than guards.max_lines",
-    "duplicate_id": "the same id stands in one slice with different texts; all of them are here",
+    "duplicate_id": "the id stands in one slice with several texts; all of them are here",
     "program_error": "the refiner failed on this document (detail: programs.error)",
 }
 
@@ -161,11 +161,7 @@ RUNS = Table(
         Column("source_version", "BIGINT", "version of a Delta source when the run began"),
         Column("started_at", "TIMESTAMP", "UTC"),
         Column("finished_at", "TIMESTAMP", "UTC"),
-        Column(
-            "counts",
-            "MAP<STRING, BIGINT>",
-            "documents by status, and rows, documents, written, already, quarantined, quarantined.<reason>, without_programs, partial, edits, slices",
-        ),
+        Column("counts", "MAP<STRING, BIGINT>", "what happened to the source's rows; see below"),
         Column("duplicates", "BIGINT", "source rows with the id and the text of another row"),
         Column("prompt_tokens", "BIGINT", "tokens read by refiners in this run"),
         Column("new_tokens", "BIGINT", "tokens decoded by refiners in this run"),
@@ -189,6 +185,26 @@ RUNS = Table(
 
 TABLES: dict[str, Table] = {table.name: table for table in (PROGRAMS, REFINED, QUARANTINE, RUNS)}
 
+# Keys of runs.counts.
+COUNTS = {
+    "rows": "rows of the source that the run saw",
+    "documents": "rows without duplicates",
+    "already": "documents that were done before this run: nothing was done to them",
+    "written": "documents whose programs this run wrote",
+    "write_errors": "of these, documents on which the refiner failed",
+    "bytes_written": "bytes of text of the documents whose programs were missing",
+    "refined": "documents with this status",
+    "unchanged": "documents with this status",
+    "dropped": "documents with this status",
+    "fallback": "documents with this status",
+    "quarantined": "rows put into quarantine; `quarantined.<reason>` for each reason",
+    "without_programs": "documents that execute found no programs for; they are left out until they have some",
+    "superseded": "documents in whose place this run had put another text before",
+    "partial": "refined documents of which a chunk stayed as it was",
+    "edits": "edits of the refined documents",
+    "slices": "micro-batches",
+}
+
 VIEWS: dict[str, View] = {
     "corpus": View(
         "corpus",
@@ -198,8 +214,8 @@ VIEWS: dict[str, View] = {
     "removed_lines": View(
         "removed_lines",
         "One row an edit: which line went, by which operation, and why",
-        "SELECT doc_id, status, e.operation, e.chunk, e.first_line, e.last_line, e.start, e.end, e.removed, e.inserted, "
-        "coalesce(e.reason, reason) AS reason, refiner, policy, run_id "
+        "SELECT doc_id, status, e.operation, e.chunk, e.first_line, e.last_line, e.start, e.end, e.removed, "
+        "e.inserted, coalesce(e.reason, reason) AS reason, refiner, policy, run_id "
         "FROM (SELECT doc_id, status, reason, refiner, policy, run_id, explode(edits) AS e FROM {refined})",
     ),
 }

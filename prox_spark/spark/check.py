@@ -61,7 +61,7 @@ def line_count(text: Column) -> Column:
     return F.octet_length(text) - F.octet_length(F.replace(text, F.lit("\n"), F.lit(""))) + 1
 
 
-def explain(bad: DataFrame, guards: GuardSettings) -> Column:
+def explain(guards: GuardSettings) -> Column:
     """Return the reason of checked rows in words, with the numbers."""
     size = F.col("size_bytes").cast("string")
     lines = line_count(F.col("text")).cast("string")
@@ -77,7 +77,7 @@ def explain(bad: DataFrame, guards: GuardSettings) -> Column:
 
 
 def repeated_ids(documents: DataFrame) -> DataFrame:
-    """Return `doc_id` of the ids that stand in more than one row; reads no text where the source keeps columns apart."""
+    """Return `doc_id` of the ids that stand in more than one row; reads no text where columns are kept apart."""
     return documents.where(F.col("doc_id").isNotNull()).groupBy("doc_id").count().where("count > 1").select("doc_id")
 
 

@@ -18,7 +18,8 @@ from prox_spark.schemas import EDIT_STRUCT
 from prox_spark.spark import arrow
 
 EXECUTED = (
-    f"doc_id STRING, text_hash STRING, text STRING, status STRING, reason STRING, partial BOOLEAN, edits ARRAY<{EDIT_STRUCT}>, "
+    "doc_id STRING, text_hash STRING, text STRING, status STRING, reason STRING, partial BOOLEAN, "
+    f"edits ARRAY<{EDIT_STRUCT}>, "
     "lines_in INT, lines_out INT, words_in INT, words_out INT, chars_in INT, chars_out INT"
 )
 COUNTS = ("lines_in", "lines_out", "words_in", "words_out", "chars_in", "chars_out")
@@ -126,8 +127,9 @@ def execute_joined(
 ) -> DataFrame:
     """Return what becomes of documents that stand beside their programs: the columns of EXECUTED.
 
-    joined: doc_id, text_hash, text, doc_program, doc_score, chunks, error, and the column `language` if one is named. Only
-    these go to Python, and of the chunks only what is needed there. A document with an error has status `quarantined`.
+    joined: doc_id, text_hash, text, doc_program, doc_score, chunks, error, and the column `language` if one is named.
+        Only these go to Python, and of the chunks only what is needed there. A document with an error has status
+        `quarantined`.
     """
     names = (*CHUNK_NEEDS, "line_scores") if policy.thresholds is not None else CHUNK_NEEDS
 

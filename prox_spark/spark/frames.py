@@ -130,8 +130,8 @@ def _any_refiner() -> RefinerSet:
 def _finished(checked: DataFrame, joined: DataFrame, refiners: RefinerSet, settings: JobSettings) -> DataFrame:
     """Execute, add the rows that could not be refined, and put the carried columns and keys beside them all.
 
-    Programs with an error go through EXECUTE too and get their status there: to look at `error` a second time would be to
-    run the model a second time.
+    Programs with an error go through EXECUTE too and get their status there: to look at `error` a second time would be
+    to run the model a second time.
     """
     done = execute_joined(joined, execute_policy(settings, refiners), settings.language_column)
     bad = checked.where("reason IS NOT NULL").select(

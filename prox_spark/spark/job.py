@@ -17,6 +17,7 @@ from pyspark.sql import functions as F
 from prox_spark import errors
 from prox_spark.config import Command, JobSettings
 from prox_spark.errors import ConfigError, ProxError
+from prox_spark.schemas import RUNS
 from prox_spark.spark import ledger
 from prox_spark.spark.keys import make_policy_key, stream_key
 from prox_spark.spark.ledger import SliceReport
@@ -160,7 +161,7 @@ def run_job(
     on_progress: Callable[[Progress], None] | None = None,
     spark: SparkSession | None = None,
 ) -> RunSummary:
-    """Run `refine` (write, then execute), `write` (programs only) or `execute` (no model) over what is new in the source.
+    """Run `refine` (write, then execute), `write` (programs only) or `execute` (no model) over what is new.
 
     spark: session to use; default: the active one, else a local one (`prox_spark.spark.session.get_spark`).
     Raises ConfigError, SourceError, SchemaError and BundleError before any work; PreflightError, DeviceError and
@@ -287,7 +288,7 @@ def _finish(run: _Run, work: Work, error: BaseException | None) -> RunSummary:
     )
     kept = {"job": json.loads(run.settings.to_json()), "refiner": work.refiners.to_dict()}
     row = {
-        **{name: getattr(summary, name, None) for name in ledger.RUNS.names},
+        **{name: getattr(summary, name, None) for name in RUNS.names},
         "source": run.settings.source,
         "source_version": work.source.version,
         "started_at": run.started_at,

@@ -1,4 +1,4 @@
-"""The keys that say what a row depends on: which programs (`write_key`), executed how (`policy_key`), by which stream."""
+"""What a row depends on: which programs (`write_key`), executed how (`policy_key`), by which stream."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def canonical_hash(value: Mapping[str, Any]) -> str:
 
 
 def make_write_key(fingerprints: tuple[str, ...]) -> str:
-    """Return the key of the programs that these refiners write, in this order. A fingerprint covers weights and limits."""
+    """Return the key of the programs that these refiners write, in this order."""
     return canonical_hash({"format": WRITE_FORMAT, "fingerprints": list(fingerprints)})
 
 

@@ -1,4 +1,4 @@
-"""What is counted: a report a slice (small JSON files, so that it works wherever `foreachBatch` runs), a row of `runs` a run."""
+"""What is counted: a report a slice, in small files wherever `foreachBatch` runs, and a row of `runs` a run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ class Enough(Exception):
     """Ends a stream at a run's max_batches; no error of anybody's."""
 
 
-# Of this process: who is told how far a run is. With Spark Connect slices run in another process and tell by reports only.
+# Of this process: who is told how far a run is. With Spark Connect slices run in another process and tell by reports
+# only.
 LISTENERS: dict[str, Callable[[str, SliceReport], None]] = {}
 
 
@@ -122,11 +123,10 @@ def total(reports: Iterable[SliceReport]) -> SliceReport:
 def versions(spark: SparkSession, runtime: str | None) -> dict[str, str]:
     """Return the versions of what decides a result: here, and of ONNX Runtime as the workers have it."""
     found = {"prox_spark": __version__, "python": platform.python_version(), "spark": spark.version}
-    for name in LIBRARIES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
+    installed = {one.name.lower(): one.version for one in metadata.distributions()}
+    names = {name: name.lower().replace("-", "_") for name in LIBRARIES}
+    found |= {name: installed.get(name, installed.get(other, "")) for name, other in names.items()}
+    found = {name: version for name, version in found.items() if version}
     if runtime:
         found["onnxruntime (worker)"] = runtime
     return found

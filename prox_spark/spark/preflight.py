@@ -1,9 +1,10 @@
 """The preflight: before a run writes programs for all, are those of a sample what the bundle promises?
 
-Measured on the sample, by policy `strict`: the share of documents that a program changes or drops (operations), the share
-of words that stay (kept words), the share of documents with a program that could not be read or applied (parse errors). The
-bundle says between which bounds each should lie. A low rate of operations has two causes, which a built-in noisy page tells
-apart: a refiner that leaves even that page alone is asked in the wrong way (template); one that cleans it found a clean source.
+Measured on the sample, by policy `strict`: the share of documents that a program changes or drops (operations), the
+share of words that stay (kept words), the share of documents with a program that could not be read or applied (parse
+errors). The bundle says between which bounds each should lie. A low rate of operations has two causes, which a built-in
+noisy page tells apart: a refiner that leaves even that page alone is asked in the wrong way (template); one that cleans
+it has found a clean source.
 """
 
 from __future__ import annotations
@@ -33,11 +34,10 @@ Search this site
 Share on Facebook
 Tweet
 Pin it
-The heron stands in the shallows for long minutes without moving, and only its eyes follow the small fish in the current. \
-When one of them comes close enough, the neck shoots forward, and the bird swallows its catch head first before it takes up \
-its post again.
+The heron stands in the shallows for long minutes without moving, and only its eyes follow the small fish.
+When one of them comes close enough, the neck shoots forward, and the bird swallows its catch head first.
 Advertisement
-In winter many herons move to rivers that do not freeze, where several of them may be seen along a single kilometre of bank. \
+In winter many herons move to rivers that do not freeze, where several may be seen along one kilometre of bank.
 They keep their distance from each other, since every bird defends the stretch of water in which it fishes.
 Read more »
 You may also like:
@@ -72,7 +72,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class ProbeUdf:
-    """Loads the refiners in a worker and lets them read the noisy page; an error comes back as a value, not as a trace."""
+    """Loads the refiners in a worker and lets them read the noisy page; an error comes back as a value."""
 
     paths: tuple[str, ...]
     fingerprints: tuple[str, ...]
@@ -135,7 +135,7 @@ class Judgement:
         if not self.wrong:
             return f"preflight of {name}: {measured}. {' '.join(self.warnings)}".strip()
         return (
-            f"preflight of {name} failed: {measured}. {'; '.join(self.wrong)}. Look at the programs of this run in `programs`; "
+            f"preflight of {name} failed: {measured}. {'; '.join(self.wrong)}. Look at this run's rows in `programs`; "
             "--preflight warn goes on nevertheless, --preflight off does not look"
         )
 
@@ -172,7 +172,8 @@ def measure(joined: DataFrame, refiners: RefinerSet) -> Mapping[str, float]:
 def judge(measured: Mapping[str, float], bounds: Mapping[str, float], cleans_noise: bool) -> Judgement:
     """Return the judgement of a sample; pure, so that every case can be tested without Spark.
 
-    bounds: `min_operations_rate`, `max_operations_rate`, `min_kept_words`, `max_parse_errors`; a missing one does not bound.
+    bounds: `min_operations_rate`, `max_operations_rate`, `min_kept_words`, `max_parse_errors`; one that is
+        missing does not bind.
     cleans_noise: whether the refiner removes anything from the noisy page.
     """
     documents = int(measured["documents"])
@@ -191,7 +192,7 @@ def judge(measured: Mapping[str, float], bounds: Mapping[str, float], cleans_noi
                 )
             else:
                 wrong.append(
-                    f"at least {low:.0%} should be changed, and even a page of menus and advertisements is left as it is: "
+                    f"at least {low:.0%} should be changed, and even a page of menus and advertisements is left alone: "
                     "the refiner is asked in a wrong way (prompt template of another model?)"
                 )
         if operations > high:

@@ -1,4 +1,4 @@
-"""What a job knows of its refiners without loading a model: from their bundles, or from an earlier run's row in `runs`."""
+"""What a job knows of its refiners without loading a model: from their bundles, or from `runs`."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class RefinerSet:
 
 
 def describe_refiners(paths: tuple[str, ...]) -> RefinerSet:
-    """Return what the refiners are, from their files alone; raises BundleError, and ConfigError where two do not fit."""
+    """Return what the refiners are, from their files; raises BundleError, and ConfigError where two do not fit."""
     if not paths:
         raise ConfigError("no refiner; name one with --refiner (web-lite, or a bundle's directory)")
     infos = [Refiner.describe(path) for path in paths]
@@ -128,7 +128,8 @@ def find_refiners(spark: SparkSession, settings: JobSettings, tables: Tables) ->
 def _need_pair(first: RefinerInfo, second: RefinerInfo) -> None:
     if first.level not in ("document", "both") or second.level not in ("chunk", "both"):
         raise ConfigError(
-            f"two refiners are a document bundle, then a chunk bundle; these are of level {first.level} and {second.level}"
+            "two refiners are a document bundle, then a chunk bundle; "
+            f"these are of level {first.level} and {second.level}"
         )
     if first.dialect != second.dialect:
         raise ConfigError(f"two refiners must write one dialect; these write {first.dialect} and {second.dialect}")
@@ -137,10 +138,7 @@ def _need_pair(first: RefinerInfo, second: RefinerInfo) -> None:
 def _thresholds(infos: list[RefinerInfo]) -> dict[str, Thresholds]:
     """Thresholds by caution: for documents those of the first refiner, for lines those of the last."""
     first, last = infos[0].thresholds, infos[-1].thresholds
-    names = set(first) | set(last)
-    if first and last:
-        names = set(first) & set(last)
-    return {
-        name: Thresholds(line=last.get(name, first.get(name)).line, document=first.get(name, last.get(name)).document)
-        for name in names
-    }  # type: ignore[union-attr]
+    if not first or not last:
+        return dict(first or last)
+    names = set(first) & set(last)
+    return {name: Thresholds(line=last[name].line, document=first[name].document) for name in names}

@@ -64,7 +64,7 @@ def delta_package(version: str = pyspark.__version__) -> str:
 
 
 def local_conf() -> dict[str, str]:
-    """Return the settings of `conf/local.conf` (and its log settings), from the wheel or the checkout; empty if neither."""
+    """Return the settings of `conf/local.conf` and its log settings, from wheel or checkout; empty if neither."""
     folder = next((path for path in _conf_folders() if (path / "local.conf").is_file()), None)
     if folder is None:
         return {}

@@ -64,7 +64,7 @@ class Work:
         return f"{self.progress}/reports/{self.run_id}"
 
     def __call__(self, rows: DataFrame, number: int) -> None:
-        """Do one slice; an error is told by the slice's report as well, since it loses its class on the way to the driver."""
+        """Do one slice; its report tells an error as well, which loses its class on the way to the driver."""
         if self.settings.max_batches is not None and len(self.so_far) >= self.settings.max_batches:
             # The stream ends here without having taken this slice: the next run begins with it.
             ledger.write_report(rows.sparkSession, self.reports, SliceReport(number, failure=(ledger.ENOUGH, "")))
@@ -146,7 +146,7 @@ class Slice:
             self._set(key, value)
 
     def run(self) -> None:
-        """All stages, in the order in which a document moves: into quarantine before out of `refined`, and back likewise."""
+        """All stages; a document moves into quarantine before it leaves `refined`, and back likewise."""
         self._check()
         if self.work.command != "execute" and self.tally.todo:
             self._prepare()
@@ -162,7 +162,7 @@ class Slice:
     def checked(self) -> DataFrame:
         """The slice's documents, checked, one row an id and text.
 
-        The source is read once, into files: whatever comes after reads columns of those, and plans nothing of CHECK again.
+        The source is read once, into files: what comes after reads columns of those, and plans nothing of CHECK again.
         """
         documents = self.work.source.documents(self.rows)
         checked = self._staged(check(documents, self.work.settings.guards), "slice")
@@ -204,7 +204,7 @@ class Slice:
                 "text_hash",
                 F.lit("check").alias("stage"),
                 "reason",
-                explain(bad, self.work.settings.guards).alias("detail"),
+                explain(self.work.settings.guards).alias("detail"),
                 F.when(readable, F.col("text")).alias("text"),
                 F.when(~readable, F.coalesce("_raw", F.col("text").cast("binary"))).alias("bytes"),
                 "size_bytes",
@@ -216,7 +216,7 @@ class Slice:
 
     @cached_property
     def placed(self) -> DataFrame:
-        """The checked documents with what the tables know of them: _done, _here, _replaces, _superseded, _there, _written."""
+        """The checked documents with what the tables know of them: the columns of FLAGS."""
         work, tables = self.work, self.work.tables
         run = F.lit(work.run_id)
         placed = self.checked
@@ -278,9 +278,6 @@ class Slice:
             self.placed.groupBy("reason")
             .agg(
                 F.count(F.lit(1)).alias("rows"),
-                F.count_distinct(F.when(bad, F.struct("doc_id", F.coalesce("text_hash", F.lit(""))))).alias(
-                    "distinct_bad"
-                ),
                 F.coalesce(F.sum("size_bytes"), F.lit(0)).alias("bytes"),
                 many(F.col("_done")).alias("done"),
                 many(F.col("_here")).alias("done_here"),
@@ -327,7 +324,7 @@ class Slice:
         return programs.where(F.col("write_key") == self.work.refiners.write_key)
 
     def _prepare(self) -> None:
-        """Before the first programs of a run: does the refiner load, and are the programs of a sample as they should be?"""
+        """Before the first programs of a run: does the refiner load, and are a sample's programs as they should be?"""
         judged = any(report.counts.get("judged") for report in self.work.so_far)
         if judged:
             return
@@ -388,7 +385,7 @@ class Slice:
         self._keep_budget()
 
     def _append_programs(self, documents: DataFrame, purpose: str) -> None:
-        """Write documents' programs, and count what this slice has in `programs`; only its own files are read for that."""
+        """Write documents' programs, and count this slice's rows in `programs`: only its own files are read."""
         work = self.work
         written = write_checked(documents, work.refiners, work.settings.device)
         rows = as_programs(written, work.refiners, work.run_id, self.at)
@@ -416,8 +413,8 @@ class Slice:
         rate = self.work.settings.max_error_rate
         if errors > rate * written and (errors >= MIN_ERRORS or rate == 0):
             raise ErrorBudgetExceeded(
-                f"the refiner failed on {errors} of {written} documents in this run, max_error_rate is {rate:g}. Why: "
-                "SELECT error, count(*) FROM programs WHERE error IS NOT NULL GROUP BY error. Their programs are kept; the "
+                f"the refiner failed on {errors} of {written} documents in this run, max_error_rate is {rate:g}. "
+                "The column `error` of `programs` says why. What was written is kept; the "
                 "next run goes on from this slice"
             )
 

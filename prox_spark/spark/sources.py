@@ -1,7 +1,7 @@
 """Sources: Delta, parquet, jsonl(.gz) and WET, all read by Spark's own readers, all giving rows of the same shape.
 
-A source's rows come as *documents*: `doc_id`, `text` (bytes as stored, in a string), `_problem`, `_detail`, `_raw` for rows
-that could not be read, and the carried columns under their own names and types.
+A source's rows come as *documents*: `doc_id`, `text` (bytes as stored, in a string), `_problem`, `_detail`, `_raw` for
+rows that could not be read, and the carried columns under their own names and types.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ class Source:
         """Return the source's rows as a stream that is cut into micro-batches of about `batch_bytes`."""
         options = {**self._options(), **self._cut(spark, batch_bytes)}
         if self.settings.format == "delta":
-            # A changed file comes again as a whole; what is done already is skipped by its keys. Deletes are not followed.
+            # A changed file comes again as a whole; what is done already is skipped by its keys. Deletes are not
+            # followed.
             options["ignoreChanges"] = "true"
         reader = _with_options(spark.readStream, options)
         if self.by_name:
@@ -88,7 +89,8 @@ class Source:
             documents = _jsonl_documents(rows, settings)
         else:
             no_problem = [
-                F.lit(None).cast(kind).alias(name) for name, kind in zip(INTERNAL, ("string", "string", "binary"))
+                F.lit(None).cast(kind).alias(name)
+                for name, kind in zip(INTERNAL, ("string", "string", "binary"), strict=True)
             ]
             documents = rows.select("*", *no_problem)
         text = "text" if settings.format == "wet" else settings.text_column
@@ -148,8 +150,8 @@ def _locate(spark: SparkSession, settings: JobSettings) -> tuple[str, str | None
         if not looks_like_path and not spark.catalog.tableExists(name):
             raise SourceError(f"no table {name!r}; a path to a Delta table holds a '/' (./{name})")
         # SQL's delta.`path` takes a relative path for a table's name.
-        local = looks_like_path and ":" not in name
-        return os.path.abspath(name) if local else name, None, not looks_like_path
+        is_local = looks_like_path and ":" not in name
+        return os.path.abspath(name) if is_local else name, None, not looks_like_path
     local = name.removeprefix("file://") if name.startswith("file:///") else name
     if "://" not in local and not any(c in local for c in "*?[{"):
         if not os.path.exists(local) and not local.startswith("/"):

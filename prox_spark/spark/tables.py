@@ -142,7 +142,7 @@ class Tables:
         return rows.select(*columns)
 
     def append(self, rows: DataFrame, table: str, transaction: tuple[str, int] | None = None) -> None:
-        """Append rows; with a transaction (application id, version) at most once: a version not above the last is skipped."""
+        """Append rows; with a transaction (application id, version) once: a version not above the last is skipped."""
         writer = self.align(rows, table).write.format("delta").mode("append")
         if transaction is not None:
             # Options of this writer: in the session's settings they would be shared by whatever else writes.

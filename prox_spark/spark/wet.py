@@ -1,7 +1,8 @@
 """WET files (WARC conversion records, as Common Crawl publishes them) by Spark's text reader: no Python sees the bytes.
 
-The reader cuts files at the blank line and `WARC/1.` that stand between two records, and reads files of many gzip members.
-Whether a cut was right is known from Content-Length: a page that spells out a record boundary is put aside, never cut in two.
+The reader cuts files at the blank line and `WARC/1.` that stand between two records, and reads files of many gzip
+members. Whether a cut was right is known from Content-Length: a page that spells out a record boundary is put aside,
+never cut in two.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ WET_FIELDS = tuple(StructField(name, StringType()) for name in ("doc_id", "text"
 
 
 def wet_documents(rows: DataFrame) -> DataFrame:
-    """Return the conversion records of text rows cut at RECORD_SEPARATOR: doc_id, text, carried columns and problems."""
+    """Return the conversion records of rows cut at RECORD_SEPARATOR: doc_id, text, carried columns, problems."""
     cut = rows.where(F.trim("value") != "").select("value", F.substring_index("value", HEADER_END, 1).alias("header"))
     # Bytes, not characters: the record may be anything but UTF-8.
     start = F.octet_length("header") + F.lit(len(HEADER_END) + 1)

@@ -1,4 +1,4 @@
-"""What runs inside a Python worker around a refiner: one load a process, the task's GPU, and no text that ends the job."""
+"""A refiner in a Python worker: one load a process, the task's GPU, and no text that ends the job."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _LOADED: dict[tuple[str, str], Refiner] = {}
 
 
 def load_refiners(paths: tuple[str, ...], fingerprints: tuple[str, ...], device: str) -> list[Refiner]:
-    """Return the refiners of this process, loaded at first use; raises BundleError where a worker has another bundle."""
+    """Return this process's refiners, loaded at first use; raises BundleError where a worker has another bundle."""
     name, device_id, threads = task_device(device)
     refiners = []
-    for path, fingerprint in zip(paths, fingerprints):
+    for path, fingerprint in zip(paths, fingerprints, strict=True):
         key = (fingerprint, f"{name}:{device_id}")
         if key not in _LOADED:
             refiner = Refiner.load(path, name, device_id=device_id, threads=threads)
@@ -124,7 +124,7 @@ def _groups(texts: Iterable[str]) -> Iterator[list[str]]:
 def _write_both(first: Refiner, second: Refiner, texts: list[str]) -> Iterator[DocumentPrograms]:
     by_document = list(write_safely(first, texts))
     kept = [n for n, programs in enumerate(by_document) if not _dropped(first, programs)]
-    by_chunk = dict(zip(kept, write_safely(second, [texts[n] for n in kept])))
+    by_chunk = dict(zip(kept, write_safely(second, [texts[n] for n in kept]), strict=True))
     for n, programs in enumerate(by_document):
         yield _joined(programs, by_chunk[n]) if n in by_chunk else programs
 

@@ -44,7 +44,7 @@ class WriteUdf:
         def texts() -> Iterator[str]:
             for whole in batches:
                 for batch in arrow.bounded(whole):
-                    for doc_id, text_hash, text in zip(batch.column(0), batch.column(1), batch.column(2)):
+                    for doc_id, text_hash, text in zip(*batch.columns[:3], strict=True):
                         keys.append((doc_id, text_hash, text if self.passing else None))
                         yield text.as_py()
 
@@ -129,9 +129,11 @@ def write_programs(
 ) -> DataFrame:
     """Return the programs of a DataFrame's documents: rows of the `programs` table, one a row of `df`, lazily.
 
-    refiner: a bundle's name or path, a document bundle and a chunk bundle, or a `Refiner`; the workers load it themselves.
-    A text that is null or not UTF-8 is no document: it has no row here (`refine` gives it one).
-    Write the result to a table before anything else reads it: each reading runs the model again.
+    refiner: a bundle's name or path, a document bundle and a chunk bundle, or a `Refiner`; the workers load it
+        themselves.
+
+    A text that is null or not UTF-8 is no document: it has no row here (`refine` gives it one). Write the result to a
+    table before anything else reads it: each reading runs the model again.
     Raises BundleError; ConfigError where two bundles do not fit together.
     """
     from prox_spark.spark.frames import checked_frame

@@ -24,7 +24,8 @@ def rows_of(spark: Any, tables: str, table: str) -> list[Any]:
 def run(spark: Any, source: str, tables: str, command: str = "refine", **settings: Any) -> RunSummary:
     """Run a job with the scripted refiner `noise`, unless told otherwise."""
     settings.setdefault("refiners", () if command == "execute" else ("scripted:noise",))
-    return run_job(job_settings(source=source, tables=tables, **settings), command, spark=spark)  # type: ignore[arg-type]
+    made = job_settings(source=source, tables=tables, **settings)
+    return run_job(made, command, spark=spark)  # type: ignore[arg-type]
 
 
 def check_accounts(summary: RunSummary) -> None:
@@ -48,7 +49,7 @@ def check_places(spark: Any, tables: str, ids: set[str]) -> None:
 
 
 def udf_rows(spark: Any, since: int = 0) -> Counter[str]:
-    """Return the rows that came out of each Python stage in all queries from number `since` on, by Spark's own metrics."""
+    """Return the rows out of each Python stage in all queries from number `since` on, by Spark's own metrics."""
     store = spark._jsparkSession.sharedState().statusStore()
     executions = store.executionsList()
     found: Counter[str] = Counter()

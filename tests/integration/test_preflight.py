@@ -70,6 +70,6 @@ def test_a_clean_source_is_told_from_a_broken_template(
 
 def test_a_device_that_is_not_there_is_told_before_anything_is_written(spark: Any, tables: str, tmp_path: Path) -> None:
     source = make_source(spark, tmp_path / "source", [page(1)])
-    with pytest.raises(DeviceError, match="spark.task.resource.gpu.amount"):
+    with pytest.raises(DeviceError, match=r"spark.task.resource.gpu.amount"):
         run(spark, source, tables, device="cuda")
     assert rows_of(spark, tables, "programs") == []

@@ -136,9 +136,7 @@ def test_documents_move_between_tables_when_the_source_changes(spark: Any, table
     assert quarantine == {"goes-bad": "null_text", "bad": "program_error"}
 
     # An update rewrites a whole file: what did not change in it is passed over.
-    spark.sql(
-        f"UPDATE delta.`{path}` SET text = concat(text, '\\nOne more good line at the end of this page') WHERE doc_id = 'new'"
-    )
+    spark.sql(f"UPDATE delta.`{path}` SET text = concat(text, '\\nOne more good line at the end') WHERE doc_id = 'new'")
     since = last_query(spark)
     third = run(spark, path, tables)
     assert third.counts["written"] == 1

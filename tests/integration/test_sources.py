@@ -23,7 +23,8 @@ def wet_record(number: int, body: bytes, kind: str = "conversion", length: int |
     head = (
         f"WARC/1.0\r\nWARC-Type: {kind}\r\nWARC-Target-URI: https://example.org/seite/{number}\r\n"
         f"WARC-Date: 2024-05-0{number}T00:00:00Z\r\nWARC-Record-ID: <urn:uuid:0000-{number}>\r\n"
-        f"WARC-Identified-Content-Language: eng\r\nContent-Type: text/plain\r\nContent-Length: {len(body) if length is None else length}\r\n\r\n"
+        "WARC-Identified-Content-Language: eng\r\nContent-Type: text/plain\r\n"
+        f"Content-Length: {len(body) if length is None else length}\r\n\r\n"
     )
     return head.encode() + body + b"\r\n\r\n"
 
@@ -196,7 +197,7 @@ def test_other_errors_of_sources(spark: Any, tmp_path: Path) -> None:
         opened(source=str(tmp_path / "missing.jsonl"), format="jsonl")
     lines = tmp_path / "x.jsonl"
     lines.write_text('{"url": "u", "text": "t"}\n' * 3)
-    with pytest.raises(SourceError, match="none of the first 3 lines has a value for 'doc_id'.*text_hash"):
+    with pytest.raises(SourceError, match=r"none of the first 3 lines has a value for 'doc_id'.*text_hash"):
         opened(source=str(lines), format="jsonl")
     with pytest.raises(SchemaError, match="is not Spark DDL"):
         opened(source=str(lines), format="jsonl", source_schema="text STRNG(")
@@ -220,6 +221,6 @@ def test_tables_of_other_types_are_refused_and_new_carried_columns_are_added(
         ("a", 1, None),
         ("b", 2, "u"),
     }
-    with pytest.raises(SchemaError, match="column 'n' of table refined .* is int, now it would be string"):
+    with pytest.raises(SchemaError, match=r"column 'n' of table refined .* is int, now it would be string"):
         run(spark, third, tables, preflight="off")
     assert len(rows_of(spark, tables, "runs")) == 2

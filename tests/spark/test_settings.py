@@ -1,0 +1,169 @@
+"""Settings, keys, schemas and judgements: what can be wrong with them, without Spark."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+pytest.importorskip("pyspark")
+
+from prox_spark.config import GuardSettings, JobSettings, is_directory, job_settings
+from prox_spark.errors import BundleError, ConfigError
+from prox_spark.program.programs import ChunkProgram
+from prox_spark.program.refined import Edit, Guards
+from prox_spark.program.scores import Thresholds
+from prox_spark.schemas import QUARANTINE_REASONS, STATUSES, TABLES, VIEWS, ddl
+from prox_spark.spark import arrow
+from prox_spark.spark.keys import make_policy_key, make_write_key, stream_key
+from prox_spark.spark.ledger import SliceReport, total
+from prox_spark.spark.preflight import judge
+from prox_spark.spark.refiners import RefinerSet, describe_refiners
+from prox_spark.spark.session import delta_package
+from prox_spark.spark.tables import Tables, view_sql
+
+ROOT = Path(__file__).resolve().parents[2]
+OK = {"source": "s", "tables": "t"}
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"sorce": "x"}, "sorce: Extra inputs are not permitted"),
+        ({"policy": "lax"}, "policy: Input should be 'strict' or 'gair'"),
+        ({"refiners": ("a", "b", "c")}, "takes one refiner, or two"),
+        ({"source_schema": "id INT"}, "a schema is declared for jsonl only"),
+        ({"id_column": "text"}, "id column and text column are both 'text'"),
+        ({"device": "tpu"}, "device: must be auto, cpu, cuda or cuda:N"),
+        ({"guards": {"max_removed_ratio": 2}}, "guards.max_removed_ratio: Input should be less than or equal to 1"),
+    ],
+)
+def test_wrong_settings_are_named_in_words(values: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        job_settings(**{**OK, **values})
+    assert says in str(caught.value)
+
+
+def test_settings_are_frozen_and_guards_are_those_of_the_language() -> None:
+    settings = JobSettings(**OK)
+    with pytest.raises(ValidationError):
+        settings.mode = "tag"  # type: ignore[misc]
+    assert Guards(**GuardSettings().model_dump()) == Guards()
+
+
+@pytest.mark.parametrize(
+    ("tables", "directory"), [("a/b", True), ("s3://b/x", True), ("dbfs:x", True), ("main.clean", False)]
+)
+def test_a_directory_holds_a_slash_or_a_colon(tables: str, directory: bool) -> None:
+    assert is_directory(tables) is directory
+    name = Tables(tables).name("refined")
+    assert name.startswith("delta.`") if directory else name == "`main`.`clean`.`refined`"
+
+
+def test_keys_change_with_what_they_stand_for_and_only_with_that() -> None:
+    settings = job_settings(**OK)
+    balanced = Thresholds(0.5, 0.9)
+    key = make_policy_key(settings, balanced)
+    same = job_settings(**{**OK, "source": "other", "device": "cpu", "batch_bytes": 5})
+    assert make_policy_key(same, balanced) == key
+    for other in ({"policy": "gair"}, {"caution": "cautious"}, {"mode": "tag"}, {"guards": {"min_words": 3}}):
+        assert make_policy_key(job_settings(**OK, **other), balanced) != key
+    assert make_policy_key(settings, Thresholds(0.5, 0.8)) != key
+    assert make_write_key(("a", "b")) != make_write_key(("b", "a"))
+    assert stream_key(settings, "write", "w", None) != stream_key(settings, "refine", "w", None)
+    assert stream_key(settings, "write", "w", None) == stream_key(
+        job_settings(**{**OK, "source": "s/"}), "write", "w", None
+    )
+
+
+def test_tables_hold_what_the_language_has() -> None:
+    assert [name for name, _ in arrow.CHUNK_FIELDS] == list(ChunkProgram.__dataclass_fields__)
+    assert [name for name, _ in arrow.EDIT_FIELDS] == list(Edit.__dataclass_fields__)
+    assert re.findall(r"(\w+): ", TABLES["programs"].columns[7].type) == list(ChunkProgram.__dataclass_fields__)
+    for table in TABLES.values():
+        assert set(table.key) <= set(table.names)
+        assert all(column.comment for column in table.columns)
+    assert "`doc_id` STRING NOT NULL COMMENT 'id of the document in the source'" in ddl("refined")
+    assert "COMMENT" not in ddl("refined", comments=False)
+
+
+def test_docs_tell_every_table_column_status_and_reason() -> None:
+    text = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
+    for table in TABLES.values():
+        section = text.split(f"## `{table.name}`")[1].split("\n## ")[0]
+        for column in table.columns:
+            kind = re.sub(r"<.*", "", column.type)
+            assert re.search(
+                rf"^\| `{column.name}` \| {kind}\b.*\| {re.escape(column.comment)}", section, flags=re.M
+            ), column
+    for name, meaning in {**STATUSES, **QUARANTINE_REASONS}.items():
+        assert f"| `{name}` | {meaning} |" in text
+    for view in VIEWS.values():
+        assert f"`{view.name}`" in text
+
+
+def test_views_name_the_tables() -> None:
+    queries = view_sql(Tables("main.clean"))
+    assert "FROM `main`.`clean`.`refined`" in queries["corpus"]
+
+
+def test_reports_add_up_and_travel_as_json() -> None:
+    one = SliceReport(0, {"rows": 3}, bytes=5, provider="P").add(counts={"rows": 2, "done": 1}, bytes=7)
+    assert one.counts == {"rows": 5, "done": 1} and one.bytes == 12
+    assert SliceReport.from_json(one.to_json()) == one
+    whole = total([one, SliceReport(1, {"rows": 1}, failure=("PreflightError", "no"))])
+    assert whole.counts == {"rows": 6, "done": 1, "slices": 2}
+    assert whole.provider == "P" and whole.failure == ("PreflightError", "no")
+
+
+def measured(documents: int, changed: int, kept: float = 0.9, failed: int = 0) -> dict[str, float]:
+    return {"documents": documents, "changed": changed, "failed": failed, "words_in": 1000, "words_out": 1000 * kept}
+
+
+BOUNDS = {"min_operations_rate": 0.2, "max_operations_rate": 0.95, "min_kept_words": 0.3, "max_parse_errors": 0.05}
+
+
+@pytest.mark.parametrize(
+    ("sample", "cleans_noise", "wrong", "warning"),
+    [
+        (measured(200, 100), True, None, None),
+        (measured(200, 2), True, None, "the source seems to be clean"),
+        (measured(200, 2), False, "prompt template of another model", None),
+        (measured(200, 199), True, "at most 95% should be changed", None),
+        (measured(200, 100, kept=0.1), True, "at least 30% of the words should stay", None),
+        (measured(200, 100, failed=50), True, "at most 5% should have errors", None),
+        (measured(5, 0), False, None, None),
+        (measured(0, 0), False, None, None),
+    ],
+)
+def test_judgements(sample: dict[str, float], cleans_noise: bool, wrong: str | None, warning: str | None) -> None:
+    found = judge(sample, BOUNDS, cleans_noise)
+    assert bool(found.wrong) == (wrong is not None) and bool(found.warnings) == (warning is not None)
+    message = found.message("x 1")
+    assert (wrong or "") in message and (warning or "") in message
+    assert not judge(sample, {}, cleans_noise=True).wrong
+
+
+def test_two_refiners_are_one_name_and_travel_through_runs() -> None:
+    both = describe_refiners(("scripted:noise", "scripted:scored"))
+    assert both.name == "scripted:noise 1 + scripted:scored 1"
+    assert both.thresholds_for("balanced") == Thresholds(0.5, 0.5)
+    again = RefinerSet.from_dict(both.to_dict())
+    assert (again.write_key, again.thresholds, again.dialect) == (both.write_key, both.thresholds, both.dialect)
+    assert describe_refiners(("scripted:noise",)).thresholds_for("cautious") is None
+    with pytest.raises(ConfigError, match="no caution 'brave'"):
+        both.thresholds_for("brave")
+    with pytest.raises(ConfigError, match="no refiner"):
+        describe_refiners(())
+    with pytest.raises(BundleError):
+        describe_refiners(("scripted:nothing",))
+
+
+def test_delta_fits_the_spark_that_is_installed() -> None:
+    assert delta_package("4.1.4") == "io.delta:delta-spark_4.1_2.13:4.4.0"
+    assert delta_package("3.5.8") == "io.delta:delta-spark_2.12:3.3.2"
+    with pytest.raises(ConfigError, match=r"Spark 3\.4\.1 is not supported"):
+        delta_package("3.4.1")

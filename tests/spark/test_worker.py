@@ -1,0 +1,233 @@
+"""What stands between Spark and a refiner, without Spark: Arrow batches in, Arrow batches out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+pytest.importorskip("pyspark")
+import pyarrow as pa
+
+from prox_spark.errors import BundleError, DeviceError
+from prox_spark.program.operations import ProgramError
+from prox_spark.program.programs import ChunkProgram, DocumentPrograms
+from prox_spark.program.refined import Edit
+from prox_spark.program.scores import Thresholds
+from prox_spark.refiner import Refiner, RefinerInfo
+from prox_spark.refiner.scripted import ScriptedRefiner
+from prox_spark.spark import arrow, execute, worker
+from prox_spark.spark.execute import ExecutePolicy, ExecuteUdf, MeasureUdf
+from prox_spark.spark.preflight import NOISY_PAGE, ProbeUdf
+from prox_spark.spark.write import WriteUdf
+
+NOISE = ScriptedRefiner("scripted:noise")
+
+
+@dataclass
+class Hungry(Refiner):
+    """Reads ahead by ten texts, and raises at every text that holds `boom`."""
+
+    info: RefinerInfo = field(default_factory=lambda: NOISE.info)
+    provider: str = "none"
+    device: str = "cpu"
+    fatal: bool = False
+
+    def write(self, texts: Iterable[str]) -> Iterator[DocumentPrograms]:
+        waiting: list[str] = []
+        for text in texts:
+            waiting.append(text)
+            if len(waiting) == 10:
+                yield from self._all(waiting)
+                waiting = []
+        yield from self._all(waiting)
+
+    def _all(self, texts: list[str]) -> Iterator[DocumentPrograms]:
+        if any("boom" in text for text in texts):
+            raise DeviceError("gone") if self.fatal else RuntimeError("boom")
+        for text in texts:
+            yield DocumentPrograms(f"keep_doc() # {text}", ())
+
+
+def test_texts_that_make_a_refiner_raise_get_error_rows_and_all_others_their_programs() -> None:
+    texts = [f"t{n}" + (" boom" if n in (3, 4, 27, 39) else "") for n in range(40)]
+    found = list(worker.write_safely(Hungry(), texts))
+    assert len(found) == 40
+    for text, programs in zip(texts, found, strict=True):
+        if "boom" in text:
+            assert programs.error == "RuntimeError: boom"
+        else:
+            assert programs.doc_program == f"keep_doc() # {text}"
+
+
+def test_a_lost_device_is_no_texts_fault() -> None:
+    with pytest.raises(DeviceError):
+        list(worker.write_safely(Hungry(fatal=True), ["a", "boom"]))
+
+
+def test_a_refiner_that_ends_too_early_owes_error_rows() -> None:
+    class Lazy(Hungry):
+        def write(self, texts: Iterable[str]) -> Iterator[DocumentPrograms]:
+            next(iter(texts), None)
+            return iter(())
+
+    found = list(worker.write_safely(Lazy(), ["a", "b", "c"]))
+    assert [programs.error for programs in found] == ["the refiner wrote nothing for this document"] * 3
+
+
+def test_two_refiners_ask_the_second_only_for_what_is_kept() -> None:
+    asked: list[str] = []
+
+    class Second(Hungry):
+        def write(self, texts: Iterable[str]) -> Iterator[DocumentPrograms]:
+            for text in texts:
+                asked.append(text)
+                yield DocumentPrograms(None, (ChunkProgram(0, 0, 0, "keep_chunk()", prompt_tokens=3),))
+
+    texts = ["one line", "##DROP## two", "three", "##CRASH##"]
+    found = list(worker.write_all([NOISE, Second()], texts))
+    assert asked == ["one line", "three"]
+    assert [programs.doc_program for programs in found] == ["keep_doc()", "drop_doc()", "keep_doc()", None]
+    assert found[0].chunks[0].program == "keep_chunk()"
+    assert found[0].prompt_tokens == 3 + 2
+    assert "##CRASH##" in str(found[3].error)
+
+
+def test_a_scored_document_is_passed_over_only_if_no_caution_could_keep_it() -> None:
+    refiner = Hungry(info=replace(NOISE.info, thresholds={"a": Thresholds(0.5, 0.5), "b": Thresholds(0.5, 0.9)}))
+    assert not worker._dropped(refiner, DocumentPrograms("drop_doc()", (), doc_score=0.8))
+    assert worker._dropped(refiner, DocumentPrograms("drop_doc()", (), doc_score=0.95))
+
+
+@pytest.mark.parametrize(
+    ("device", "addresses", "expected"),
+    [
+        ("auto", ["3"], ("cuda", 3, 1)),
+        ("cuda", ["1"], ("cuda", 1, 1)),
+        ("auto", None, ("cpu", None, 1)),
+        ("cpu", ["0"], ("cpu", None, 1)),
+        ("cuda:1", None, ("cuda:1", None, 1)),
+    ],
+)
+def test_the_gpu_is_the_one_that_spark_gave(
+    monkeypatch: pytest.MonkeyPatch, device: str, addresses: list[str] | None, expected: tuple[Any, ...]
+) -> None:
+    resources = {"gpu": SimpleNamespace(addresses=addresses)} if addresses else {}
+    context = SimpleNamespace(resources=lambda: resources, cpus=lambda: 1)
+    monkeypatch.setattr(worker, "TaskContext", SimpleNamespace(get=lambda: context))
+    assert worker.task_device(device) == expected
+
+
+def test_cuda_without_an_address_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "TaskContext", SimpleNamespace(get=lambda: None))
+    with pytest.raises(DeviceError, match=r"spark.task.resource.gpu.amount.*--device cuda:0"):
+        worker.task_device("cuda")
+
+
+def test_a_refiner_is_loaded_once_a_process_and_its_fingerprint_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "_LOADED", {})
+    first = worker.load_refiners(("scripted:noise",), (NOISE.fingerprint,), "cpu")
+    assert worker.load_refiners(("scripted:noise",), (NOISE.fingerprint,), "cpu")[0] is first[0]
+    with pytest.raises(BundleError, match="another bundle than on the driver"):
+        worker.load_refiners(("scripted:noise",), ("0" * 64,), "cpu")
+
+
+def batch_of(*texts: str) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pydict(
+        {"doc_id": [f"d{n}" for n in range(len(texts))], "text_hash": ["h"] * len(texts), "text": list(texts)}
+    )
+
+
+@pytest.mark.parametrize("passing", [False, True])
+def test_write_keeps_keys_beside_their_programs(passing: bool) -> None:
+    udf = WriteUdf(("scripted:noise",), (NOISE.fingerprint,), "cpu", passing)
+    texts = [f"a longer line of {n}\nHome\n{'##CRASH##' if n % 7 == 3 else ''}" for n in range(1300)]
+    batches = [batch_of(*texts[:700]), batch_of(*texts[700:])]
+    out = list(udf(iter(batches)))
+    rows = [row for batch in out for row in batch.to_pylist()]
+    assert [row["doc_id"] for row in rows] == [f"d{n}" for n in [*range(700), *range(600)]]
+    assert all(batch.num_rows <= arrow.BATCH_ROWS for batch in out)
+    for n, row in enumerate(rows):
+        assert (row["error"] is not None) == (n % 7 == 3)
+        assert row.get("text") == (texts[n] if passing else None)
+    assert rows[0]["chunks"][0]["program"] == "remove_lines(line_start=1, line_end=1)"
+
+
+def test_an_empty_partition_loads_no_model() -> None:
+    assert list(WriteUdf(("no such bundle",), ("0",), "cpu")(iter([]))) == []
+    assert list(WriteUdf(("no such bundle",), ("0",), "cpu")(iter([batch_of()]))) == []
+
+
+def joined(*rows: tuple[str, str | None, list[ChunkProgram], str | None]) -> pa.RecordBatch:
+    """Arrow batch as EXECUTE gets it: text, doc_program, chunks, error."""
+    return pa.RecordBatch.from_pydict(
+        {
+            "doc_id": [str(n) for n in range(len(rows))],
+            "text_hash": ["h"] * len(rows),
+            "text": [row[0] for row in rows],
+            "doc_program": pa.array([row[1] for row in rows], pa.string()),
+            "doc_score": pa.array([None] * len(rows), pa.float32()),
+            "chunks": arrow.structs([row[2] for row in rows], arrow.CHUNK_FIELDS),
+            "error": pa.array([row[3] for row in rows], pa.string()),
+            "language": pa.array([None] * len(rows), pa.string()),
+        }
+    )
+
+
+TEXT = "one good line with many words to keep here\nHome\nand another good line with words"
+REMOVE = ChunkProgram(0, 0, 2, "remove_lines(line_start=1, line_end=1)")
+
+
+def test_execute_gives_texts_edits_and_counts() -> None:
+    batch = joined((TEXT, "keep_doc()", [REMOVE], None), (TEXT, "drop_doc()", [], None), (TEXT, None, [], "failed"))
+    (out,) = ExecuteUdf(ExecutePolicy())(iter([batch]))
+    rows = out.to_pylist()
+    assert [row["status"] for row in rows] == ["refined", "dropped", "quarantined"]
+    assert rows[0]["text"] == TEXT.replace("\nHome", "") and rows[1]["text"] is None
+    assert rows[0]["edits"][0]["removed"] == "Home" and rows[0]["edits"][0]["start"] is None
+    assert (rows[0]["lines_in"], rows[0]["lines_out"], rows[0]["chars_in"]) == (3, 2, len(TEXT))
+    (measured,) = MeasureUdf(ExecutePolicy())(iter([batch]))
+    assert [row["changed"] for row in measured.to_pylist()] == [True, True, False]
+
+
+def test_whatever_goes_wrong_in_execute_leaves_the_text_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(execute, "execute", fails)
+    (out,) = ExecuteUdf(ExecutePolicy())(iter([joined((TEXT, "keep_doc()", [REMOVE], None))]))
+    row = out.to_pylist()[0]
+    assert (row["status"], row["reason"], row["text"]) == ("fallback", "execute_failed: RuntimeError", TEXT)
+    assert row["lines_out"] == 3 and row["chars_out"] == len(TEXT)
+
+
+def test_arrow_takes_whatever_programs_hold() -> None:
+    assert arrow.column(["a\ud800b", None], pa.string()).to_pylist() == ["a?b", None]
+    assert arrow.column([10**12, None, -5], pa.int32()).to_pylist() == [2**31 - 1, None, -5]
+    edit = Edit("remove_lines", None, 0, 10**11, None, None, "\udfff", "", None)
+    rows = arrow.structs([[edit], None, []], arrow.EDIT_FIELDS).to_pylist()
+    assert rows[0][0]["last_line"] == 2**31 - 1 and rows[0][0]["removed"] == "?"
+    assert rows[1:] == [None, []]
+    assert ProgramError  # programs with errors are values too
+
+
+def test_batches_are_cut_by_bytes() -> None:
+    batch = batch_of(*["x" * 100_000] * 200)
+    pieces = list(arrow.bounded(batch))
+    assert sum(piece.num_rows for piece in pieces) == 200
+    assert max(piece.num_rows for piece in pieces) <= 40
+    assert [piece.num_rows for piece in arrow.bounded(batch_of("small"))] == [1]
+
+
+def test_the_probe_reads_the_noisy_page_and_returns_errors_as_values() -> None:
+    one = pa.RecordBatch.from_pydict({"id": [0]})
+    policy = ExecutePolicy()
+    (found,) = ProbeUdf(("scripted:short-lines",), (ScriptedRefiner("short-lines").fingerprint,), "cpu", policy)(
+        iter([one])
+    )
+    assert found.to_pylist()[0]["changed"] is True and "Advertisement" in NOISY_PAGE
+    (failed,) = ProbeUdf(("scripted:nothing",), ("0",), "cpu", policy)(iter([one]))
+    assert failed.to_pylist()[0]["error"].startswith("BundleError\n")
