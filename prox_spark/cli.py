@@ -240,7 +240,7 @@ def export(
     name: Annotated[str | None, typer.Option(help="Name of the bundle; default: the directory's.")] = None,
     version: Annotated[str, typer.Option(help="Version of the bundle.")] = "1",
     precision: Annotated[str, typer.Option(help="fp32, or int8 (quantised per row).")] = "fp32",
-    prompt: Annotated[str, typer.Option(help="prox-chunk, prox-doc or plain-chunk; a scoring model has its own.")] = (
+    prompt: Annotated[str, typer.Option(help="prox-chunk, prox-doc, plain-chunk, auto; for models that decode.")] = (
         "prox-chunk"
     ),
     dialect: Annotated[str, typer.Option(help="Of the programs it writes: prox, refinex or ultrax.")] = "prox",

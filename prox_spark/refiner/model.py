@@ -22,9 +22,10 @@ from prox_spark.text.chunks import Chunk
 # What is held at once: prompts waiting to be sorted by length, and documents waiting for their turn.
 WINDOW_TOKENS = 65_536
 WINDOW_DOCUMENTS = 256
-# Rows x length x length of one run; one attention matrix of 16 heads in float32 is then 1 GiB.
-BATCH_PAIRS = 1 << 24
-BATCH_TOKENS = {"cpu": 8_192, "cuda": 65_536}
+# Of one run: prompt tokens, and rows x length x length. The latter bounds attention's matrices: on a CPU, where large
+# batches gain nothing, each is 9 to 20 heads x 8 MiB.
+BATCH_TOKENS = {"cpu": 4_096, "cuda": 65_536}
+BATCH_PAIRS = {"cpu": 1 << 21, "cuda": 1 << 25}
 _ERROR_CHARS = 500
 
 
@@ -123,8 +124,8 @@ class ModelRefiner(Refiner):
     def _run(self, queue: list[tuple[_Document, Chunk]]) -> None:
         """Run all prompts of the queue, batch by batch, and empty it."""
         chunks = [chunk for _, chunk in queue]
-        most = BATCH_TOKENS[self.device.partition(":")[0]]
-        for batch in batches(chunks, self.batch_size, most, BATCH_PAIRS):
+        kind = self.device.partition(":")[0]
+        for batch in batches(chunks, self.batch_size, BATCH_TOKENS[kind], BATCH_PAIRS[kind]):
             for index, written in zip(batch, self._written([chunks[i] for i in batch]), strict=True):
                 self._take(*queue[index], written)
         queue.clear()

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from transformers import AutoModelForCausalLM
 
+from prox_spark.program.parser import parse_program
 from prox_spark.refiner.bundle import Bundle
 from prox_spark.refiner.decode import DecodeEngine
 from prox_spark.refiner.device import open_session
+from prox_spark.refiner.model import ModelRefiner
 from prox_spark.refiner.score import ScoreEngine
 from prox_spark.text.chunks import Chunk
+from prox_spark.text.prompts import prompt_format
 from prox_spark.training.model import LineScorer
 
 # Pages in little: what is worth keeping, what is not, other scripts, and the markers that prompts are made of.
@@ -55,6 +59,28 @@ def check(hf_dir: Path, bundle: Bundle, samples: Sequence[str] = SAMPLES, new_to
         if bundle.manifest.writes == "score":
             return _check_scores(hf_dir, bundle, chunks)
         return _check_tokens(hf_dir, bundle, chunks, new_tokens)
+
+
+def score_prompts(bundle: Bundle, prompts: Mapping[str, Mapping[str, Any]], samples: Sequence[str]) -> dict[str, float]:
+    """How well a decoding model answers to each of several prompts.
+
+    prompts: ``prompt`` objects for refiner.json by name.
+    samples: texts, the more like the source the better.
+    Returns by name the share, 0 to 1, of programs that are whole, have an operation, and have no error.
+    """
+    refiner = ModelRefiner(bundle, "cpu")
+    found = {}
+    for name, prompt in prompts.items():
+        refiner.prompt = prompt_format(prompt, bundle.manifest.limits, refiner.tokenizer)
+        written = [chunk for programs in refiner.write(samples) for chunk in programs.chunks]
+        usable = [not chunk.truncated and _usable(chunk.program, refiner.dialect) for chunk in written]
+        found[name] = sum(usable) / max(1, len(usable))
+    return found
+
+
+def _usable(source: str, dialect: str) -> bool:
+    program = parse_program(source, dialect)
+    return bool(program.operations) and not program.errors
 
 
 def _check_scores(hf_dir: Path, bundle: Bundle, chunks: Sequence[Chunk]) -> Check:

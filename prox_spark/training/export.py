@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from prox_spark.errors import BundleError, ConfigError
 from prox_spark.refiner.bundle import MANIFEST, TOKENIZER, Bundle, write_bundle
 from prox_spark.text.templates import PLAIN_CHUNK, PROX_CHUNK, PROX_DOC
 from prox_spark.training import graphs
-from prox_spark.training.check import SAMPLES, Check, check
+from prox_spark.training.check import SAMPLES, Check, check, score_prompts
 from prox_spark.training.quantise import quantise
 
 GRAPH = "model.onnx"
@@ -30,6 +30,8 @@ PROMPTS: dict[str, tuple[dict[str, Any], str, dict[str, int]]] = {
     "prox-chunk": (PROX_CHUNK, "chunk", {"window_tokens": 1500, "max_new_tokens": 256}),
     "plain-chunk": (PLAIN_CHUNK, "chunk", {"window_tokens": 1500, "max_new_tokens": 256}),
 }
+AUTO = "auto"
+CANDIDATES = ("prox-chunk", "plain-chunk")
 # In float32 the graph has to be the model: probabilities and logits this close, and the same tokens or verdicts.
 _TOLERANCE = {"score": 1e-3, "decode": 1e-2}
 
@@ -40,8 +42,8 @@ class ExportOptions:
 
     name, version: of the bundle.
     precision: ``fp32``, or ``int8`` (weights a scale a row, activations a scale a token).
-    prompt: ``prox-chunk``, ``prox-doc``, ``plain-chunk``, or a ``prompt`` object for refiner.json; a scoring model
-        brings its own.
+    prompt: ``prox-chunk``, ``prox-doc``, ``plain-chunk``, or a ``prompt`` object for refiner.json; ``auto``: the prompt
+        for chunks to which the model answers best on the samples. A scoring model brings its own.
     level: ``document``, ``chunk`` or ``both``; default: what the prompt is for.
     dialect: of the programs it was trained to write.
     languages: it was trained for; empty: any. Default: what the model says, else English.
@@ -50,7 +52,7 @@ class ExportOptions:
     caution: thresholds by name, for scoring models; default: what the model says.
     preflight: bounds, see docs/bundles.md; default: what a scoring model says.
     card: licence, training data, metrics; added to what a scoring model says.
-    samples: texts on which the bundle is compared with the model.
+    samples: texts on which the bundle is compared with the model, and prompts with each other.
     check: False leaves the comparison out.
     """
 
@@ -116,6 +118,8 @@ def export_bundle(hf_dir: str | Path, out: str | Path, options: ExportOptions) -
         write_graph(hf_dir, work, manifest["writes"], options.precision)
         _write_tokenizer(hf_dir, work)
         bundle = write_bundle(work, manifest)
+        if options.prompt == AUTO and manifest["writes"] == "decode":
+            bundle = _choose_prompt(bundle, manifest, options.samples)
         found = check(hf_dir, bundle, options.samples) if options.check else None
         if found is not None:
             _judge(found, manifest)
@@ -125,6 +129,16 @@ def export_bundle(hf_dir: str | Path, out: str | Path, options: ExportOptions) -
     bundle = Bundle.load(out)
     names = [MANIFEST, *bundle.manifest.files]
     return Export(bundle, found, sum((out / name).stat().st_size for name in names))
+
+
+def _choose_prompt(bundle: Bundle, manifest: dict[str, Any], samples: Sequence[str]) -> Bundle:
+    """Write the bundle again with the best of the prompts for chunks; the card keeps how each did."""
+    bos_token = manifest["prompt"]["bos_token"]
+    prompts = {name: {**PROMPTS[name][0], "bos_token": bos_token} for name in CANDIDATES}
+    scores = score_prompts(bundle, prompts, samples)
+    manifest["prompt"] = prompts[max(CANDIDATES, key=lambda name: scores[name])]
+    manifest["card"] = {**manifest["card"], "prompts": {name: _short(score) for name, score in scores.items()}}
+    return write_bundle(bundle.directory, manifest)
 
 
 def describe(hf_dir: Path, options: ExportOptions) -> dict[str, Any]:
@@ -165,9 +179,10 @@ def _describe_score(hf_dir: Path, options: ExportOptions) -> dict[str, Any]:
 
 def _describe_decode(hf_dir: Path, options: ExportOptions) -> dict[str, Any]:
     if isinstance(options.prompt, str):
-        if options.prompt not in PROMPTS:
-            raise ConfigError(f"prompt {options.prompt!r}: there are {', '.join(PROMPTS)}")
-        prompt, level, limits = PROMPTS[options.prompt]
+        name = CANDIDATES[0] if options.prompt == AUTO else options.prompt
+        if name not in PROMPTS:
+            raise ConfigError(f"prompt {options.prompt!r}: there are {', '.join(PROMPTS)} and {AUTO}")
+        prompt, level, limits = PROMPTS[name]
         prompt = {**prompt, "bos_token": _bos_token(hf_dir) or prompt["bos_token"]}
     else:
         prompt, level, limits = dict(options.prompt), "chunk", PROMPTS["prox-chunk"][2]
