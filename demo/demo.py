@@ -26,7 +26,9 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "demo-output")
     parser.add_argument("--refiner", default="web-lite")
     given = parser.parse_args()
-    out: Path = given.out
+    # Jobs start in the project's folder; from there a path under it is short to read.
+    out = Path(os.path.relpath(given.out.resolve(), ROOT))
+    os.chdir(ROOT)
     out.mkdir(parents=True, exist_ok=True)
     (out / "spark.log").unlink(missing_ok=True)
     started = time.monotonic()
@@ -37,7 +39,7 @@ def main() -> int:
         (f"Refining them with {given.refiner}", ["jobs/refine.py", *refine]),
         ("What the tables say", ["jobs/report.py", "--tables", tables, "--out", report]),
     ]
-    if (out / "pages" / "_delta_log").is_dir():
+    if (out / "pages" / "_delta_log" / f"{0:020}.json").is_file():
         print(f"\nThe pages are in the Delta table {pages} already.")
         steps = steps[1:]
     for title, command in steps:
