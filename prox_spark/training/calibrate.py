@@ -55,7 +55,7 @@ def preflight_bounds(scored: list[Scored], threshold: float) -> dict[str, float]
     """Bounds for a sample of any source, with room on both sides of what the development pages gave.
 
     The fewest documents with an operation are half of the rate on ``extracted`` pages, the cleaner rendering; the
-    fewest kept words half of the share on ``wet`` pages, the noisier one. A scoring bundle's programs always parse.
+    fewest kept words a third of the share on ``wet`` pages, the noisier one. A scoring bundle's programs always parse.
     """
     changed = [any(value >= threshold for value in s.line_scores) for s in scored if s.page.rendering == "extracted"]
     words = kept = 0
@@ -66,7 +66,7 @@ def preflight_bounds(scored: list[Scored], threshold: float) -> dict[str, float]
     return {
         "min_operations_rate": round(sum(changed) / max(1, len(changed)) / 2, 3),
         "max_operations_rate": 1.0,
-        "min_kept_words": round(kept / max(1, words) / 2, 3),
+        "min_kept_words": round(kept / max(1, words) / 3, 3),
         "max_parse_errors": 0.0,
     }
 
