@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
@@ -23,9 +24,10 @@ from prox_spark.spark.keys import make_policy_key, stream_key
 from prox_spark.spark.ledger import SliceReport
 from prox_spark.spark.refiners import describe_refiners, find_refiners
 from prox_spark.spark.session import get_spark
-from prox_spark.spark.slices import Slice, Work
+from prox_spark.spark.slices import Slice, run_slice
 from prox_spark.spark.sources import open_source
 from prox_spark.spark.tables import Tables, create_views
+from prox_spark.spark.work import Work
 
 BATCH_SECONDS = 600
 DEFAULT_BATCH_BYTES = 128 * 1024 * 1024
@@ -170,6 +172,8 @@ def run_job(
     run = _Run(settings, command, spark or get_spark(), on_progress)
     work = prepare(run.spark, settings, command, run.run_id)
     work.empty.update(work.tables.create(run.spark, work.source.carried))
+    if work.programs_in != work.tables:
+        work.empty.discard("programs")  # that is said of the tables' own, which nobody reads
     create_views(run.spark, work.tables)
     run.total = _rows_to_come(run.spark, work)
     ledger.LISTENERS[run.run_id] = run.told
@@ -241,7 +245,9 @@ def _stream(run: _Run, work: Work) -> None:
     """Run the stream to its end."""
     rows = work.source.stream(run.spark, _batch_bytes(run.spark, work))
     writer = (
-        rows.writeStream.foreachBatch(work).option("checkpointLocation", work.checkpoint).trigger(availableNow=True)
+        rows.writeStream.foreachBatch(partial(run_slice, work))
+        .option("checkpointLocation", work.checkpoint)
+        .trigger(availableNow=True)
     )
     query = writer.queryName(f"prox_spark {run.command} {run.run_id[:8]}").start()
     try:

@@ -112,7 +112,9 @@ def as_programs(written: DataFrame, refiners: RefinerSet, run_id: str | None, wr
 def refiner_paths(refiner: Refiner | str | Sequence[str]) -> tuple[str, ...]:
     """Return what the workers are to load: of a name, a path, two of them, or a refiner of this process by its name."""
     if isinstance(refiner, Refiner):
-        return (str(getattr(refiner, "path", refiner.name)),)
+        # A refiner of a bundle knows its directory; one of rules is loaded by its name.
+        bundle = getattr(refiner, "bundle", None)
+        return (str(bundle.directory) if bundle is not None else refiner.name,)
     if isinstance(refiner, str):
         return (refiner,)
     return tuple(str(path) for path in refiner)
