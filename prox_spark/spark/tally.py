@@ -79,8 +79,8 @@ def place(desk: Desk, checked: DataFrame) -> DataFrame:
         if table == "programs":
             match &= placed["text_hash"].eqNullSafe(there["_programs_text_hash"])
         placed = placed.join(there, match, "left")
-    known = [F.col(f"`{name}`") for name in checked.columns]
-    return placed.select(*known, *[flag.alias(name) for name, flag in _flags(work).items()])
+    before = [F.col(f"`{name}`") for name in checked.columns]
+    return placed.select(*before, *[flag.alias(name) for name, flag in _flags(work).items()])
 
 
 def _flags(work: Work) -> dict[str, Column]:
