@@ -46,7 +46,7 @@ def test_wet_of_many_gzip_members(spark: Any, tmp_path: Path) -> None:
         wet_record(4, b""),
         wet_record(5, b"short", length=9_000),
         wet_record(6, b"bad \xff bytes"),
-        wet_record(7, b"a page that quotes a record:\r\n\r\nWARC/1.0\r\nWARC-Type: x\r\n and goes on"),
+        wet_record(7, b"a page that quotes a record:\r\n\r\nWARC/1.0 and goes on"),
     ]
     (folder / "a.warc.wet.gz").write_bytes(b"".join(gzip.compress(record) for record in first))
     (folder / "b.warc.wet").write_bytes(b"".join(second))
