@@ -34,6 +34,8 @@ DEFAULT_BATCH_BYTES = 128 * 1024 * 1024
 EXECUTE_BATCH_BYTES = 1024 * 1024 * 1024
 SMALLEST_BATCH, LARGEST_BATCH = 16 * 1024 * 1024, 16 * 1024 * 1024 * 1024
 BYTES_A_TOKEN = 4
+# Stands for a run's id where there is no run.
+PLAN = "plan"
 
 
 @dataclass(frozen=True)
@@ -195,7 +197,7 @@ def run_job(
 def plan_job(settings: JobSettings, command: Command = "refine", spark: SparkSession | None = None) -> Plan:
     """Return what a run would do. Reads the source and `programs`; writes nothing and loads no model."""
     spark = spark or get_spark()
-    work = prepare(spark, settings, command, "plan")
+    work = prepare(spark, settings, command, PLAN)
     tally = Slice(work, work.source.batch(spark), -1).count_all()
     rate = None
     if tally.unwritten and work.programs_in.exists(spark, "runs"):
@@ -233,7 +235,8 @@ def prepare(spark: SparkSession, settings: JobSettings, command: Command, run_id
         policy_key = make_policy_key(settings, refiners.thresholds_for(settings.caution))
     source = open_source(spark, settings)
     stream = stream_key(settings, command, refiners.write_key, policy_key)
-    progress = tables.progress(spark, settings.checkpoints)
+    # A plan writes nothing, not even the schema whose location this would be.
+    progress = "" if run_id == PLAN else tables.progress(spark, settings.checkpoints)
     directory = f"{progress}/{refiners.write_key[:16]}/{command}-{stream[:16]}"
     # EXECUTE looks at every document each time, and passes over what is done by its keys: programs may have come later
     # than the documents. So its checkpoint serves one run.
@@ -314,7 +317,7 @@ def _clear(work: Work) -> None:
     unneeded = [f"{work.progress}/staged", work.reports]
     if work.command == "execute":
         unneeded.append(work.checkpoint)
-    for path in unneeded:
+    for path in (name.removeprefix("file:") for name in unneeded):
         if os.path.isdir(path):
             shutil.rmtree(path, ignore_errors=True)
 

@@ -160,19 +160,20 @@ def _locate(spark: SparkSession, settings: JobSettings) -> tuple[str, str | None
             return name, None, False
         if os.path.isfile(local):
             return os.path.dirname(os.path.abspath(local)), os.path.basename(local), False
-    if name.lower().endswith(FILE_ENDINGS) and _is_single_file(spark, name):
+    if name.lower().endswith(FILE_ENDINGS) and _is_single_file(spark, settings):
         folder, _, file = name.rpartition("/")
         return folder, file, False
     return name, None, False
 
 
-def _is_single_file(spark: SparkSession, name: str) -> bool:
+def _is_single_file(spark: SparkSession, settings: JobSettings) -> bool:
+    name = settings.source
     if any(c in name for c in "*?[{"):
         return False
     try:
         first = spark.read.format("binaryFile").load(name).select("path").first()
     except AnalysisException as error:
-        raise SourceError(f"cannot read source {name!r}: {_first_line(error)}") from None
+        raise SourceError(f"cannot read {settings.format} source {name!r}: {_first_line(error)}") from None
     return first is not None and str(first[0]).endswith("/" + name.rpartition("/")[2])
 
 

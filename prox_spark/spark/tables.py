@@ -74,7 +74,7 @@ class Tables:
             return checkpoints.rstrip("/")
         if self.in_directory:
             return f"{self.root}/_progress"
-        rows = spark.sql(f"DESCRIBE SCHEMA {'.'.join(f'`{part}`' for part in self.location.split('.'))}")
+        rows = spark.sql(f"DESCRIBE SCHEMA {self._make_schema(spark)}")
         row = rows.where("lower(info_name) = 'location'").first()
         if row is None or not row[1]:
             raise SchemaError(
@@ -87,8 +87,8 @@ class Tables:
 
         Raises SchemaError where a table that is there has columns of other types; columns that it lacks are added.
         """
-        if not self.in_directory and not spark.catalog.databaseExists(self.location):
-            spark.sql(f"CREATE SCHEMA IF NOT EXISTS {'.'.join(f'`{part}`' for part in self.location.split('.'))}")
+        if not self.in_directory:
+            self._make_schema(spark)
         created = set()
         for name in TABLES:
             extra = carried if name == "refined" else ()
@@ -98,6 +98,13 @@ class Tables:
                 self._create(spark, name, extra)
                 created.add(name)
         return created
+
+    def _make_schema(self, spark: SparkSession) -> str:
+        """Return the schema's name in SQL; made if it is not there."""
+        name = ".".join(f"`{part}`" for part in self.location.split("."))
+        if not spark.catalog.databaseExists(self.location):
+            spark.sql(f"CREATE SCHEMA IF NOT EXISTS {name}")
+        return name
 
     def _create(self, spark: SparkSession, name: str, extra: Sequence[StructField]) -> None:
         columns = [column_ddl(column) for column in TABLES[name].columns]
