@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from prox_spark.training.data import Example
+from prox_spark.training.model import LOOK_AHEAD
 
 _SORTED_AT_ONCE = 16
 
@@ -35,7 +36,7 @@ def collate(rows: list[Example], pad_id: int = 0) -> Batch:
         input_ids[number, : len(row.tokens)] = torch.tensor(row.tokens)
         ends = [number * width + end for end in row.line_ends]
         last = len(ends) - 1
-        positions.extend([ends[min(i + ahead, last)] for ahead in range(3)] for i in range(len(ends)))
+        positions.extend([ends[min(i + ahead, last)] for ahead in range(1 + LOOK_AHEAD)] for i in range(len(ends)))
     return Batch(
         input_ids=input_ids,
         line_positions=torch.tensor(positions),

@@ -7,7 +7,7 @@ import hashlib
 import json
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ class Page:
     """One rendering of a page: its lines, whether each is to be removed, and how much that counts in the loss."""
 
     id: str
+    domain: str
     rendering: str
     lines: tuple[str, ...]
     remove: tuple[bool, ...]
@@ -39,7 +40,8 @@ class Page:
         picked = [i for i, value in enumerate(self.remove) if value is remove]
         lines = tuple(self.lines[i] for i in picked)
         weights = tuple(self.weights[i] for i in picked)
-        return Page(self.id, self.rendering, lines, (remove,) * len(picked), weights, "\n".join(lines), "")
+        kept = (remove,) * len(picked)
+        return replace(self, lines=lines, remove=kept, weights=weights, raw="\n".join(lines), gold="")
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ def _page(record: dict[str, Any]) -> Page:
     lines = record["lines"]
     return Page(
         id=record["id"],
+        domain=record["domain"],
         rendering=record["rendering"],
         lines=tuple(line["text"] for line in lines),
         remove=tuple(line["label"] == "remove" for line in lines),
@@ -85,13 +88,11 @@ def _weight(line: dict[str, Any]) -> float:
     return float(min(MAX_WEIGHT_WORDS, 1 + len(line["text"].split())) ** 0.5)
 
 
-def split_by_domain(path: Path, pages: list[Page], share: int = 10) -> tuple[list[Page], list[Page]]:
+def split_by_domain(pages: list[Page], share: int = 10) -> tuple[list[Page], list[Page]]:
     """Training pages and a development ``share``-th of them whose domains the training pages do not have."""
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        domain = {record["id"]: record["domain"] for record in map(json.loads, file)}
 
     def held_out(page: Page) -> bool:
-        return int(hashlib.sha256(domain[page.id].encode()).hexdigest(), 16) % share == 0
+        return int(hashlib.sha256(page.domain.encode()).hexdigest(), 16) % share == 0
 
     return [p for p in pages if not held_out(p)], [p for p in pages if held_out(p)]
 

@@ -51,7 +51,7 @@ def train(recipe_path: Path | str, out: Path | None = None, data_path: Path | No
     torch.manual_seed(recipe.seed)
     model, prompt, tokenizer_json = _prepare(recipe, directory)
     pages = data.read_pages(recipe.data, recipe.languages)
-    training, development = data.split_by_domain(recipe.data, pages)
+    training, development = data.split_by_domain(pages)
     optimizer = _optimizer(model, recipe)
     progress = _resume(directory, model, optimizer) if resume else Progress()
     log = Log(directory / "log.jsonl", fresh=progress.step == 0)

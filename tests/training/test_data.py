@@ -54,7 +54,7 @@ def test_no_domain_is_on_both_sides(tmp_path: Path) -> None:
     records = [record(n, domain=f"site-{n % 40}.example") for n in range(120)]
     path = write_records(tmp_path / "r.jsonl.gz", records)
     domain = {row["id"]: row["domain"] for row in records}
-    training, development = split_by_domain(path, read_pages(path))
+    training, development = split_by_domain(read_pages(path))
     assert len(training) + len(development) == 120
     assert development
     assert not {domain[p.id] for p in training} & {domain[p.id] for p in development}
