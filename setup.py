@@ -49,7 +49,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["prox_spark", "prox_spark.*"]),
-    package_data={"prox_spark": ["py.typed", "annotate/prompts/*", "report/templates/*"]},
+    package_data={"prox_spark": ["py.typed", "annotate/prompts/*", "report/templates/*", "training/templates/*"]},
     cmdclass={"build_py": BuildWithData},
     entry_points={"console_scripts": ["prox-spark=prox_spark.cli:main"]},
     install_requires=["numpy>=1.26", "pydantic>=2.7", "rich>=13.7", "tokenizers>=0.20", "typer>=0.12"],

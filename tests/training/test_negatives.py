@@ -1,0 +1,41 @@
+"""Documents made to be dropped: of many kinds and lengths, the same for the same seed."""
+
+from __future__ import annotations
+
+from random import Random
+
+from prox_spark.training.data import Page
+from prox_spark.training.negatives import GENERATORS, MAX_LINES, negative
+
+
+def page(number: int) -> Page:
+    menu = [f"Menu item {number}.{i} of the site" for i in range(12)]
+    text = [
+        f"Sentence {i} tells about harvest number {number} and its weather. It was a long summer." for i in range(9)
+    ]
+    lines = (*menu, *text, "Copyright notice")
+    remove = (*[True] * 12, *[False] * 9, True)
+    return Page(str(number), f"site{number % 3}.org", "wet", lines, remove, (1.0,) * len(lines), "\n".join(lines), "")
+
+
+PAGES = [page(number) for number in range(7)]
+NOTHING_KEPT, NOTHING_REMOVED = PAGES[0].only(remove=True), PAGES[1].only(remove=False)
+
+
+def test_every_kind_is_made_whatever_the_pages_hold() -> None:
+    for name, make in GENERATORS.items():
+        for seed in range(5):
+            for pages in (PAGES, [NOTHING_KEPT], [NOTHING_REMOVED], [PAGES[0].only(remove=True).only(remove=False)]):
+                lines = make(pages, Random(seed))
+                assert all("\n" not in line for line in lines), name
+                assert not any(mark in line for line in lines for mark in ("{", "[|")) or name == "remains", lines
+
+
+def test_negatives_are_many_sided_and_decided_by_the_seed() -> None:
+    made = [negative(PAGES, Random(seed), foreign=["Der Sommer war lang."]) for seed in range(400)]
+    assert made == [negative(PAGES, Random(seed), foreign=["Der Sommer war lang."]) for seed in range(400)]
+    assert {kind for kind, _ in made} == set(GENERATORS)
+    lengths = [len(lines) for _, lines in made]
+    assert min(lengths) >= 1 and max(lengths) <= MAX_LINES
+    assert sum(n < 10 for n in lengths) > 40 and sum(n > 40 for n in lengths) > 40
+    assert len({tuple(lines) for _, lines in made}) > 350
