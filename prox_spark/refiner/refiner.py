@@ -12,6 +12,7 @@ from prox_spark.program.programs import DocumentPrograms
 from prox_spark.program.scores import Thresholds
 
 SCRIPTED = "scripted:"
+RULES = "rules:"
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,10 @@ class Refiner(ABC):
             from prox_spark.refiner.scripted import ScriptedRefiner
 
             return ScriptedRefiner(str(name_or_path)).info
+        if str(name_or_path).startswith(RULES):
+            from prox_spark.refiner.rules import RulesRefiner
+
+            return RulesRefiner(str(name_or_path)).info
         from prox_spark.refiner.bundle import Bundle
 
         return Bundle.find(name_or_path).info
@@ -82,7 +87,7 @@ class Refiner(ABC):
         """The refiner, ready to write.
 
         name_or_path: ``web-lite`` or another bundle that ships with the project, a bundle's directory, or
-            ``scripted:NAME`` (rules, no model).
+            ``rules:NAME`` (published filter rules, no model) or ``scripted:NAME`` (for tests).
         device: ``cpu``; ``cuda`` or ``cuda:N``, an error if it cannot be had; ``auto``: the GPU if ``device_id`` is
             given or if there is one, else the CPU.
         device_id: the GPU's address, where the caller was given one, as a Spark task is.
@@ -94,6 +99,10 @@ class Refiner(ABC):
             from prox_spark.refiner.scripted import ScriptedRefiner
 
             return ScriptedRefiner(str(name_or_path))
+        if str(name_or_path).startswith(RULES):
+            from prox_spark.refiner.rules import RulesRefiner
+
+            return RulesRefiner(str(name_or_path))
         from prox_spark.refiner.model import ModelRefiner
 
         return ModelRefiner.open(name_or_path, device, device_id=device_id, threads=threads, batch_size=batch_size)
@@ -104,7 +113,7 @@ class Refiner(ABC):
 
     @property
     def name(self) -> str:
-        """Name of the bundle, or ``scripted:NAME``."""
+        """Name of the bundle, or ``rules:NAME``, ``scripted:NAME``."""
         return self.info.name
 
     @property
