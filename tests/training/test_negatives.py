@@ -1,11 +1,14 @@
-"""Documents made to be dropped: of many kinds and lengths, the same for the same seed."""
+"""Documents made to be dropped: of many kinds and lengths, the same for the same seed; two families apart."""
 
 from __future__ import annotations
 
 from random import Random
 
 from prox_spark.training.data import Page
-from prox_spark.training.negatives import GENERATORS, MAX_LINES, negative
+from prox_spark.training.heldout_negatives import GENERATORS as HELD_OUT
+from prox_spark.training.heldout_negatives import TEMPLATES as HELD_OUT_TEMPLATES
+from prox_spark.training.heldout_negatives import heldout_negatives
+from prox_spark.training.negatives import GENERATORS, MAX_LINES, TEMPLATES, negative
 
 
 def page(number: int) -> Page:
@@ -23,12 +26,12 @@ NOTHING_KEPT, NOTHING_REMOVED = PAGES[0].only(remove=True), PAGES[1].only(remove
 
 
 def test_every_kind_is_made_whatever_the_pages_hold() -> None:
-    for name, make in GENERATORS.items():
+    for name, make in [*GENERATORS.items(), *HELD_OUT.items()]:
         for seed in range(5):
             for pages in (PAGES, [NOTHING_KEPT], [NOTHING_REMOVED], [PAGES[0].only(remove=True).only(remove=False)]):
                 lines = make(pages, Random(seed))
                 assert all("\n" not in line for line in lines), name
-                assert not any(mark in line for line in lines for mark in ("{", "[|")) or name == "remains", lines
+                assert not any(mark in line for line in lines for mark in ("{n", "{w", "[|")), (name, lines)
 
 
 def test_negatives_are_many_sided_and_decided_by_the_seed() -> None:
@@ -39,3 +42,13 @@ def test_negatives_are_many_sided_and_decided_by_the_seed() -> None:
     assert min(lengths) >= 1 and max(lengths) <= MAX_LINES
     assert sum(n < 10 for n in lengths) > 40 and sum(n > 40 for n in lengths) > 40
     assert len({tuple(lines) for _, lines in made}) > 350
+
+
+def test_the_evaluation_has_a_family_of_its_own() -> None:
+    made = list(heldout_negatives(PAGES, 60, seed=3))
+    assert made == list(heldout_negatives(PAGES, 60, seed=3)) != list(heldout_negatives(PAGES, 60, seed=4))
+    assert {row["kind"] for row in made} == set(HELD_OUT)
+    assert all(row["text"].strip() for row in made)
+    assert not set(HELD_OUT) & set(GENERATORS)
+    trained_on = {template for section in TEMPLATES.values() for template in section}
+    assert not trained_on & {template for section in HELD_OUT_TEMPLATES.values() for template in section}
