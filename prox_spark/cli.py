@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from prox_spark.cli_annotate import annotate
 from prox_spark.config import (
     Caution,
     Command,
@@ -31,6 +32,7 @@ from prox_spark.errors import (
     BundleError,
     ConfigError,
     DeviceError,
+    EndpointError,
     EngineError,
     ErrorBudgetExceeded,
     PreflightError,
@@ -54,8 +56,13 @@ NEXT_STEPS: tuple[tuple[type[ProxError], str], ...] = (
     ),
     (
         ErrorBudgetExceeded,
-        "What was committed stays. SELECT reason, detail FROM quarantine WHERE stage = 'write' shows why; after that, "
-        "the same command goes on where it stopped. --max-error-rate sets the budget.",
+        "What was committed stays. SELECT reason, detail FROM quarantine WHERE stage = 'write' shows why (annotate: "
+        "SELECT error, detail FROM annotations); after that, the same command goes on where it stopped. "
+        "--max-error-rate sets the budget.",
+    ),
+    (
+        EndpointError,
+        "Check --base-url, --model and the key. What was answered stays, and the same command asks for the rest.",
     ),
     (SourceError, "Check --source, --format and the column names."),
     (SchemaError, "Rename the column in the source, or choose with --carry which columns come along."),
@@ -213,6 +220,9 @@ def execute(
     _job("execute", ctx)
 
 
+app.command()(annotate)
+
+
 @app.command()
 def report(
     tables: Tables,
@@ -355,7 +365,7 @@ def _needs(package: str, extra: str) -> None:
 
 def exit_code(error: ProxError) -> int:
     """Return the exit code for an error that was raised on purpose."""
-    if isinstance(error, PreflightError):
+    if isinstance(error, PreflightError | EndpointError):
         return PREFLIGHT
     if isinstance(error, ErrorBudgetExceeded):
         return ERROR_BUDGET

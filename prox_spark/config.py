@@ -15,7 +15,7 @@ Mode = Literal["refine", "tag"]
 Policy = Literal["strict", "gair"]
 Caution = Literal["cautious", "balanced", "aggressive"]
 PreflightMode = Literal["fail", "warn", "off"]
-Command = Literal["refine", "write", "execute"]
+Command = Literal["refine", "write", "execute", "annotate"]
 
 # `--id-column text_hash`: the id is the sha256 of the text, for sources that have none.
 HASH_ID = "text_hash"
@@ -129,9 +129,14 @@ def job_settings(**values: Any) -> JobSettings:
     try:
         return JobSettings(**values)
     except ValidationError as error:
-        wrong = []
-        for item in error.errors():
-            name = ".".join(str(part) for part in item["loc"])
-            message = item["msg"].removeprefix("Value error, ")
-            wrong.append(f"{name}: {message}" if name else message)
-        raise ConfigError("; ".join(wrong)) from None
+        raise wrong_settings(error) from None
+
+
+def wrong_settings(error: ValidationError) -> ConfigError:
+    """Return what pydantic found wrong, in words."""
+    wrong = []
+    for item in error.errors():
+        name = ".".join(str(part) for part in item["loc"])
+        message = item["msg"].removeprefix("Value error, ")
+        wrong.append(f"{name}: {message}" if name else message)
+    return ConfigError("; ".join(wrong))

@@ -35,6 +35,10 @@ class PreflightError(ProxError):
     """Raised when the refiner's programs for a sample of the source are outside the bundle's bounds."""
 
 
+class EndpointError(ProxError):
+    """Raised when an endpoint that is to be asked cannot be reached, or refuses the key, the model or the address."""
+
+
 class ErrorBudgetExceeded(ProxError):
     """Raised when more documents failed than the settings allow."""
 

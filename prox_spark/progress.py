@@ -25,8 +25,9 @@ NEXT = {
     "preflight": "writing programs",
     "write": "executing programs",
     "execute": "committing",
+    "ask": "asking",
 }
-DONE = {"write": "programs written", "done": "committed"}
+DONE = {"write": "programs written", "ask": "answers kept", "done": "committed"}
 
 
 class ProgressPrinter:
@@ -83,12 +84,13 @@ class ProgressPrinter:
 def figures(progress: Progress) -> str:
     """Documents, tokens, rate and time left, as far as they are known."""
     done, total, passed = progress.documents, progress.total, progress.seconds
-    parts = [f"{number(done)} of {number(total)} documents" if total else f"{number(done)} documents"]
+    unit = progress.unit
+    parts = [f"{number(done)} of {number(total)} {unit}" if total else f"{number(done)} {unit}"]
     tokens = progress.prompt_tokens + progress.new_tokens
     if tokens:
         parts.append(f"{number(tokens)} tokens")
     if passed > 0 and done:
-        rate = f"{done / passed:,.1f} documents/s"
+        rate = f"{done / passed:,.1f} {unit}/s"
         parts.append(f"{rate}, {number(tokens / passed)} tokens/s" if tokens else rate)
     left = time_left(progress)
     if left is not None and progress.stage != "done":
@@ -113,7 +115,7 @@ def print_summary(summary: RunSummary, console: Console) -> None:
             highlight=False,
         )
         return
-    console.print(_two_columns(summary_rows(summary)))
+    console.print(two_columns(summary_rows(summary)))
 
 
 def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
@@ -127,9 +129,9 @@ def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
     parts = f"write {seconds(summary.write_seconds)}, execute {seconds(summary.execute_seconds)}"
     where = f" on {summary.device} ({summary.provider})" if summary.device else ""
     rows = [
-        ("documents", _listed(outcome) or "none executed"),
+        ("documents", listed(outcome) or "none executed"),
         ("programs", f"{number(counts['written'])} written" if counts.get("written") else ""),
-        ("set aside", _listed(reasons)),
+        ("set aside", listed(reasons)),
         ("done before", number(counts["already"]) if counts.get("already") else ""),
         ("duplicates", f"{number(summary.duplicates)} rows" if summary.duplicates else ""),
         ("tokens", tokens if summary.prompt_tokens else ""),
@@ -144,7 +146,7 @@ def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
 def print_plan(plan: Plan, settings: JobSettings, console: Console) -> None:
     """Print what a run would do."""
     console.print("Nothing was written. A run would do this:")
-    console.print(_two_columns(plan_rows(plan, settings)))
+    console.print(two_columns(plan_rows(plan, settings)))
 
 
 def plan_rows(plan: Plan, settings: JobSettings) -> list[tuple[str, str]]:
@@ -157,7 +159,7 @@ def plan_rows(plan: Plan, settings: JobSettings) -> list[tuple[str, str]]:
         ("documents", f"{number(plan.documents)}, {size(plan.bytes)} of text, in about {number(plan.slices)} slices"),
         ("have programs", number(plan.written)),
         ("to write", f"{number(plan.to_write)}, about {number(plan.estimated_tokens)} tokens"),
-        ("set aside", _listed(plan.quarantined)),
+        ("set aside", listed(plan.quarantined)),
         ("duplicates", number(plan.duplicates) if plan.duplicates else ""),
         ("time to write", time),
         ("refiner", plan.refiner or "none"),
@@ -166,11 +168,13 @@ def plan_rows(plan: Plan, settings: JobSettings) -> list[tuple[str, str]]:
     return [(name, text) for name, text in rows if text]
 
 
-def _listed(counts: Mapping[str, int]) -> str:
+def listed(counts: Mapping[str, int]) -> str:
+    """`{"a": 1, "b": 2}` -> '1 a, 2 b'; what is 0 is left out."""
     return ", ".join(f"{number(n)} {name}" for name, n in counts.items() if n)
 
 
-def _two_columns(rows: list[tuple[str, str]]) -> Table:
+def two_columns(rows: list[tuple[str, str]]) -> Table:
+    """Rows of name and text, as they are printed."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")

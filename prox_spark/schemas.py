@@ -33,6 +33,25 @@ QUARANTINE_REASONS = {
 }
 
 
+# Why an annotation has no use (`annotations.error`).
+ANNOTATION_ERRORS = {
+    "not_json": "score: the answer holds no JSON object",
+    "wrong_score": "score: a score is not a whole number from 0 to 5",
+    "no_clean_text": "clean: no text between <clean> and </clean>",
+    "new_words": "clean: too many words that do not stand in the chunk",
+    "program_error": "program: the program cannot be read, or not be executed on the chunk",
+    "empty": "the message has no text",
+    "truncated": "the answer was cut off by its token limit",
+    "filtered": "the endpoint's content filter ended the answer",
+    "http_<status>": "the endpoint answered with this status",
+    "timeout": "no answer in time",
+    "connection": "no connection, or one that broke",
+    "bad_response": "what came is not a JSON object",
+    "no_choices": "the response holds no message",
+    "unexpected": "anything else; detail names it",
+}
+
+
 @dataclass(frozen=True)
 class Column:
     """One column: name, Spark DDL type, comment (kept in the table), and whether it may be null."""
@@ -150,26 +169,75 @@ QUARANTINE = Table(
     ),
 )
 
+ANNOTATIONS = Table(
+    "annotations",
+    "What a large model answered: one row a document or chunk, task, prompt and model; nothing is asked twice",
+    ("doc_id", "text_hash", "chunk", "task", "prompt_hash", "model"),
+    (
+        Column("doc_id", "STRING", "id of the document in the source", nullable=False),
+        Column("text_hash", "STRING", "sha256 of the text's bytes as stored, lower hex", nullable=False),
+        Column("chunk", "INT", "number of the chunk in its document, from 0; 0 for a whole document", nullable=False),
+        Column("task", "STRING", "score, clean or program", nullable=False),
+        Column(
+            "prompt_hash",
+            "STRING",
+            "sha256 of the prompt and of all settings that can change an answer: task, dialect, sizes, request fields",
+            nullable=False,
+        ),
+        Column("model", "STRING", "name of the model, as it was asked for", nullable=False),
+        Column("first_line", "INT", "first line asked about, from 0 through the document"),
+        Column("last_line", "INT", "last line asked about, included"),
+        Column(
+            "status",
+            "STRING",
+            "ok; unusable: answered, and of no use; failed: not answered, the next run asks again",
+            nullable=False,
+        ),
+        Column("error", "STRING", "code of why the status is not ok"),
+        Column("detail", "STRING", "the error in words"),
+        Column("education", "INT", "score: what can be learned from the document, 0 to 5"),
+        Column("format", "INT", "score: how cleanly it is laid out, 0 to 5"),
+        Column("keep", "BOOLEAN", "score: education >= 3, or education = 2 and format >= 4"),
+        Column("text", "STRING", "clean: the clean chunk; program: the chunk after its program; lines are joined"),
+        Column("program", "STRING", "program: in canonical form; line numbers count through the document"),
+        Column("dialect", "STRING", "program: prox, refinex or ultrax"),
+        Column("answer", "STRING", "what the model said, as it came"),
+        Column("finish_reason", "STRING", "why the model stopped, as the endpoint says"),
+        Column("served_model", "STRING", "name of the model, as the endpoint says"),
+        Column("prompt", "STRING", "name of the prompt"),
+        Column("attempts", "INT", "requests that were sent for this answer"),
+        Column("prompt_tokens", "BIGINT", "tokens read for it, all attempts, as the endpoint counts"),
+        Column("new_tokens", "BIGINT", "tokens written for it, all attempts, as the endpoint counts"),
+        Column("seconds", "DOUBLE", "wall time of the last attempt"),
+        Column("run_id", "STRING", "run that asked"),
+        Column("answered_at", "TIMESTAMP", "start of the slice that it was asked in, UTC"),
+    ),
+)
+
 RUNS = Table(
     "runs",
     "One row a run",
     ("run_id",),
     (
         Column("run_id", "STRING", "random, unique", nullable=False),
-        Column("command", "STRING", "refine, write or execute"),
+        Column("command", "STRING", "refine, write, execute or annotate"),
         Column("source", "STRING", "path or table name"),
         Column("source_version", "BIGINT", "version of a Delta source when the run began"),
         Column("started_at", "TIMESTAMP", "UTC"),
         Column("finished_at", "TIMESTAMP", "UTC"),
         Column("counts", "MAP<STRING, BIGINT>", "what happened to the source's rows; see below"),
         Column("duplicates", "BIGINT", "source rows with the id and the text of another row"),
-        Column("prompt_tokens", "BIGINT", "tokens read by refiners in this run"),
-        Column("new_tokens", "BIGINT", "tokens decoded by refiners in this run"),
-        Column("write_seconds", "DOUBLE", "wall time of WRITE, commits included"),
+        Column("prompt_tokens", "BIGINT", "tokens read by refiners, or by the model that was asked, in this run"),
+        Column("new_tokens", "BIGINT", "tokens written by them in this run"),
+        Column("write_seconds", "DOUBLE", "wall time of WRITE, or of asking, commits included"),
         Column("execute_seconds", "DOUBLE", "wall time of EXECUTE, commits included"),
-        Column("refiner", "STRING", "name and version of the refiner; two are joined by ' + '"),
-        Column("fingerprint", "STRING", "sha256 of what decides a refiner's programs; two are joined by ' + '"),
-        Column("write_key", "STRING", "which programs the run wrote or executed"),
+        Column("refiner", "STRING", "name and version of the refiner; two are joined by ' + '; annotate: the model"),
+        Column(
+            "fingerprint",
+            "STRING",
+            "sha256 of what decides a refiner's programs; two are joined by ' + '; annotate: the prompt_hash",
+        ),
+        Column("write_key", "STRING", "which programs the run wrote or executed; annotate: which answers it asked for"),
         Column("policy_key", "STRING", "how it executed them; null for write"),
         Column("provider", "STRING", "execution provider of the refiners' sessions; null: no model was loaded"),
         Column("device", "STRING", "cpu or cuda:N of the first session; null: no model was loaded"),
@@ -178,12 +246,15 @@ RUNS = Table(
             "MAP<STRING, STRING>",
             "of prox_spark, Python, Spark, Delta and the libraries that decide a result",
         ),
-        Column("settings", "STRING", "JSON: job (the settings), refiner (dialect, languages, thresholds)"),
+        Column("settings", "STRING", "JSON: job (the settings), refiner (dialect, languages, thresholds), annotate"),
         Column("error", "STRING", "what ended the run early; null: it finished"),
     ),
 )
 
-TABLES: dict[str, Table] = {table.name: table for table in (PROGRAMS, REFINED, QUARANTINE, RUNS)}
+TABLES: dict[str, Table] = {table.name: table for table in (PROGRAMS, REFINED, QUARANTINE, ANNOTATIONS, RUNS)}
+# Tables that a run makes where they are missing.
+REFINE_TABLES = ("programs", "refined", "quarantine", "runs")
+ANNOTATE_TABLES = ("annotations", "runs")
 
 # Keys of runs.counts.
 COUNTS = {
@@ -203,6 +274,20 @@ COUNTS = {
     "partial": "refined documents of which a chunk stayed as it was",
     "edits": "edits of the refined documents",
     "slices": "micro-batches",
+}
+# Keys of runs.counts of an annotation, which has `rows`, `documents` and `slices` as well.
+ANNOTATION_COUNTS = {
+    "skipped": "rows that CHECK would quarantine: they are not asked about; `skipped.<reason>` for each reason",
+    "left_out": "chunks that there is nothing to ask about; `left_out.blank`, `left_out.line_too_long`",
+    "requests": "answers that there are to be had: one a document (score) or chunk",
+    "answered_before": "of these, answers that were there already",
+    "asked": "answers that this run asked for",
+    "ok": "of these, answers of use",
+    "unusable": "of these, answers of no use; `unusable.<error>` for each error",
+    "failed": "of these, requests that were not answered; `failed.<error>` for each error",
+    "not_asked": "answers left for the next run: the endpoint gave way, or max_requests were asked",
+    "calls": "HTTP requests sent, further attempts included",
+    "bytes_written": "bytes of text that were asked about",
 }
 
 VIEWS: dict[str, View] = {

@@ -14,12 +14,16 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "prox_spark"
 
 # Each layer may import itself, what stands before it, and the plain modules that everything may use.
-ORDER = ("program", "text", "refiner", "report", "spark", "training", "cli")
+ORDER = ("program", "text", "refiner", "annotate", "report", "spark", "training", "cli")
 PLAIN = {"errors", "version", "schemas", "config"}
 # Modules at the top of the package: which layer they belong to.
-TOP = {"cli": "cli", "doctor": "cli", "progress": "cli", "java": "plain"}
+TOP = {"cli": "cli", "cli_annotate": "cli", "doctor": "cli", "progress": "cli", "java": "plain"}
 # Layers that a layer may not import although they stand before it.
-APART = {"report": {"program", "text", "refiner"}, "training": {"spark", "report"}}
+APART = {
+    "annotate": {"refiner"},
+    "report": {"program", "text", "refiner", "annotate"},
+    "training": {"annotate", "spark", "report"},
+}
 
 ONLY_IN = {
     "pyspark": {"spark"},
@@ -29,9 +33,10 @@ ONLY_IN = {
     "transformers": {"training"},
     "onnx": {"training"},
     "onnxruntime": {"refiner", "training", "doctor"},
+    "httpx2": {"annotate"},
     "tokenizers": {"text", "refiner", "training"},
     "jinja2": {"report"},
-    "typer": {"cli"},
+    "typer": {"cli", "cli_annotate"},
 }
 
 

@@ -95,6 +95,7 @@ def plan() -> SimpleNamespace:
 
 def step(stage: str, documents: int, total: int | None, **more: Any) -> Any:
     values = {"slice": 0, "prompt_tokens": 500, "new_tokens": 0, "bytes": 0, "seconds": 5.0, "message": None}
+    values["unit"] = "documents"
     return SimpleNamespace(stage=stage, documents=documents, total=total, **(values | more))
 
 

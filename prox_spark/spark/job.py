@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from prox_spark import errors
@@ -34,6 +34,9 @@ DEFAULT_BATCH_BYTES = 128 * 1024 * 1024
 EXECUTE_BATCH_BYTES = 1024 * 1024 * 1024
 SMALLEST_BATCH, LARGEST_BATCH = 16 * 1024 * 1024, 16 * 1024 * 1024 * 1024
 BYTES_A_TOKEN = 4
+# Commands that look at every document each time, and pass over what is done by its keys: what they need may have come
+# later than the documents (programs), or be asked for again (answers). So their checkpoint serves one run.
+LOOKING_AT_ALL = ("execute", "annotate")
 # Stands for a run's id where there is no run.
 PLAN = "plan"
 
@@ -44,12 +47,13 @@ class Progress:
 
     stage: `check`, `preflight`, `write`, `execute` or `done`: what has just ended.
     slice: number of the slice, from 0.
-    documents: source rows that are accounted for so far in this run.
-    total: source rows that there are in all; None where that is not known without reading the source.
+    documents: source rows that are accounted for so far in this run; answers, for an annotation.
+    total: how many there are in all; None where that is not known without reading the source.
     prompt_tokens, new_tokens: of refiners, so far.
     bytes: of source text, so far.
     seconds: wall time since the run began.
     message: something that a person should read (a preflight's warning), else None.
+    unit: what is counted as documents, in words.
     """
 
     stage: str
@@ -61,6 +65,7 @@ class Progress:
     bytes: int
     seconds: float
     message: str | None = None
+    unit: str = "documents"
 
 
 @dataclass(frozen=True)
@@ -122,8 +127,8 @@ class Plan:
 
 
 @dataclass
-class _Run:
-    """One run while it lasts."""
+class Run:
+    """One run while it lasts. kept: what `runs.settings` holds beside the job's settings and the refiners."""
 
     settings: JobSettings
     command: Command
@@ -134,6 +139,7 @@ class _Run:
     started_at: datetime = field(default_factory=ledger.utc_now)
     finished: list[SliceReport] = field(default_factory=list)
     total: int | None = None
+    kept: dict[str, object] = field(default_factory=dict)
 
     def told(self, stage: str, report: SliceReport) -> None:
         """Hand on how far the run is; `report` is of the slice in work."""
@@ -142,19 +148,26 @@ class _Run:
         if self.on_progress is None:
             return
         so_far = ledger.total([*self.finished, *([] if stage == "done" else [report])])
-        # A slice's rows are accounted for when all its stages are done.
-        documents = sum(one.counts.get("rows", 0) for one in self.finished)
+        total = self.total
+        if self.command == "annotate":
+            documents = so_far.counts.get("asked", 0)
+            # Of the slices that were read so far.
+            total = so_far.counts.get("requests", 0) - so_far.counts.get("answered_before", 0)
+        else:
+            # A slice's rows are accounted for when all its stages are done.
+            documents = sum(one.counts.get("rows", 0) for one in self.finished)
         self.on_progress(
             Progress(
                 stage=stage,
                 slice=report.slice,
                 documents=documents,
-                total=self.total,
+                total=total,
                 prompt_tokens=so_far.prompt_tokens,
                 new_tokens=so_far.new_tokens,
                 bytes=so_far.bytes,
                 seconds=time.monotonic() - self.began,
                 message=report.message if stage == "preflight" else None,
+                unit="answers" if self.command == "annotate" else "documents",
             )
         )
 
@@ -171,16 +184,21 @@ def run_job(
     Raises ConfigError, SourceError, SchemaError and BundleError before any work; PreflightError, DeviceError and
     ErrorBudgetExceeded from the work. What was committed before an error stays, and the next run goes on from there.
     """
-    run = _Run(settings, command, spark or get_spark(), on_progress)
+    run = Run(settings, command, spark or get_spark(), on_progress)
     work = prepare(run.spark, settings, command, run.run_id)
     work.empty.update(work.tables.create(run.spark, work.source.carried))
     if work.programs_in != work.tables:
         work.empty.discard("programs")  # that is said of the tables' own, which nobody reads
     create_views(run.spark, work.tables)
     run.total = _rows_to_come(run.spark, work)
+    return run_stream(run, work, partial(run_slice, work))
+
+
+def run_stream(run: Run, work: Work, do_slice: Callable[[DataFrame, int], None]) -> RunSummary:
+    """Run a stream over the source, `do_slice` for each of its slices, and put the run's row into `runs`."""
     ledger.LISTENERS[run.run_id] = run.told
     try:
-        _stream(run, work)
+        _stream(run, work, do_slice)
     except BaseException as raised:
         if ledger.left_one(ledger.read_reports(run.spark, work.reports)):
             return _finish(run, work, None)
@@ -238,19 +256,15 @@ def prepare(spark: SparkSession, settings: JobSettings, command: Command, run_id
     # A plan writes nothing, not even the schema whose location this would be.
     progress = "" if run_id == PLAN else tables.progress(spark, settings.checkpoints)
     directory = f"{progress}/{refiners.write_key[:16]}/{command}-{stream[:16]}"
-    # EXECUTE looks at every document each time, and passes over what is done by its keys: programs may have come later
-    # than the documents. So its checkpoint serves one run.
-    checkpoint = f"{directory}/runs/{run_id}" if command == "execute" else f"{directory}/checkpoint"
+    checkpoint = f"{directory}/runs/{run_id}" if command in LOOKING_AT_ALL else f"{directory}/checkpoint"
     return Work(settings, command, run_id, source, refiners, policy_key, tables, programs_in, directory, checkpoint)
 
 
-def _stream(run: _Run, work: Work) -> None:
+def _stream(run: Run, work: Work, do_slice: Callable[[DataFrame, int], None]) -> None:
     """Run the stream to its end."""
     rows = work.source.stream(run.spark, _batch_bytes(run.spark, work))
     writer = (
-        rows.writeStream.foreachBatch(partial(run_slice, work))
-        .option("checkpointLocation", work.checkpoint)
-        .trigger(availableNow=True)
+        rows.writeStream.foreachBatch(do_slice).option("checkpointLocation", work.checkpoint).trigger(availableNow=True)
     )
     query = writer.queryName(f"prox_spark {run.command} {run.run_id[:8]}").start()
     try:
@@ -273,7 +287,7 @@ def _own_error(spark: SparkSession, work: Work, raised: BaseException) -> BaseEx
     return error
 
 
-def _finish(run: _Run, work: Work, error: BaseException | None) -> RunSummary:
+def _finish(run: Run, work: Work, error: BaseException | None) -> RunSummary:
     """Count, add the run's row to `runs`, and clear up."""
     whole = ledger.total(ledger.read_reports(run.spark, work.reports))
     summary = RunSummary(
@@ -295,7 +309,7 @@ def _finish(run: _Run, work: Work, error: BaseException | None) -> RunSummary:
         versions=ledger.versions(run.spark, whole.runtime),
         warnings=(whole.message,) if whole.message else (),
     )
-    kept = {"job": json.loads(run.settings.to_json()), "refiner": work.refiners.to_dict()}
+    kept = {"job": json.loads(run.settings.to_json()), "refiner": work.refiners.to_dict(), **run.kept}
     row = {
         **{name: getattr(summary, name, None) for name in RUNS.names},
         "source": run.settings.source,
@@ -315,7 +329,7 @@ def _finish(run: _Run, work: Work, error: BaseException | None) -> RunSummary:
 def _clear(work: Work) -> None:
     """Remove what this run staged, where it is on this machine; elsewhere the next slice writes over it."""
     unneeded = [f"{work.progress}/staged", work.reports]
-    if work.command == "execute":
+    if work.command in LOOKING_AT_ALL:
         unneeded.append(work.checkpoint)
     for path in (name.removeprefix("file:") for name in unneeded):
         if os.path.isdir(path):

@@ -45,6 +45,19 @@ def run_slice(work: Work, rows: DataFrame, number: int) -> None:
     work.so_far.append(one.report)
 
 
+def check_slice(desk: Desk, rows: DataFrame) -> tuple[DataFrame, int | None]:
+    """Return a slice's documents, checked, one row an id and text; and how many rows there were, if that is more.
+
+    The source is read once, into files: what comes after reads columns of those, and plans nothing of CHECK again.
+    """
+    documents = desk.work.source.documents(rows)
+    checked = desk.staged(check(documents, desk.work.settings.guards), "slice")
+    repeated = repeated_ids(checked)
+    if repeated.first() is None:
+        return checked, None
+    return desk.staged(resolve_repeated(checked, repeated), "resolved"), int(checked.count())
+
+
 class Slice:
     """One slice at work."""
 
@@ -76,17 +89,9 @@ class Slice:
 
     @cached_property
     def checked(self) -> DataFrame:
-        """The slice's documents, checked, one row an id and text.
-
-        The source is read once, into files: what comes after reads columns of those, and plans nothing of CHECK again.
-        """
-        documents = self.work.source.documents(self.rows)
-        checked = self.desk.staged(check(documents, self.work.settings.guards), "slice")
-        repeated = repeated_ids(checked)
-        if repeated.first() is None:
-            return checked
-        self.all_rows = int(checked.count())
-        return self.desk.staged(resolve_repeated(checked, repeated), "resolved")
+        """The slice's documents, checked, one row an id and text."""
+        checked, self.all_rows = check_slice(self.desk, self.rows)
+        return checked
 
     def count_all(self) -> Tally:
         """Count what is there, and what of it is done; writes nothing."""

@@ -13,7 +13,7 @@ from pyspark.sql.types import StructField
 
 from prox_spark.config import is_directory
 from prox_spark.errors import SchemaError
-from prox_spark.schemas import TABLES, VIEWS, column_ddl, ddl
+from prox_spark.schemas import REFINE_TABLES, TABLES, VIEWS, column_ddl, ddl
 
 # Nothing that a reader other than Spark could not read: no deletion vectors, no column mapping, no row tracking.
 PROPERTIES = {
@@ -82,15 +82,17 @@ class Tables:
             )
         return f"{row[1].rstrip('/')}/_progress"
 
-    def create(self, spark: SparkSession, carried: Sequence[StructField] = ()) -> set[str]:
-        """Create what is missing of the tables, and return the names of those.
+    def create(
+        self, spark: SparkSession, carried: Sequence[StructField] = (), names: Sequence[str] = REFINE_TABLES
+    ) -> set[str]:
+        """Create what is missing of these tables, and return the names of those.
 
         Raises SchemaError where a table that is there has columns of other types; columns that it lacks are added.
         """
         if not self.in_directory:
             self._make_schema(spark)
         created = set()
-        for name in TABLES:
+        for name in names:
             extra = carried if name == "refined" else ()
             if self.exists(spark, name):
                 self._fit(spark, name, extra)
