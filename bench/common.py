@@ -111,13 +111,24 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
 
 def median(values: list[float]) -> str:
     """Median with the range of the values."""
-    return f"{statistics.median(values):.2f} ({min(values):.2f}-{max(values):.2f})"
+    return f"{figure(statistics.median(values))} ({figure(min(values))}-{figure(max(values))})"
+
+
+def cores() -> int:
+    """Cores that this process, and so Spark's local[*], may use: under `taskset` fewer than the machine has."""
+    affinity = getattr(psutil.Process(), "cpu_affinity", None)
+    return len(affinity()) if affinity else psutil.cpu_count() or 1
+
+
+def figure(value: float) -> str:
+    """Three digits that count: 0.00402 and 12.3 alike."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def environment() -> dict[str, str]:
     """Versions and machine, as every table has them at its foot."""
-    versions = {"python": platform.python_version(), "cores": str(psutil.cpu_count())}
-    installed = {found.metadata["Name"].lower(): found.version for found in metadata.distributions()}
+    versions = {"python": platform.python_version(), "cores": str(cores())}
+    installed = {found.name.lower().replace("_", "-"): found.version for found in metadata.distributions()}
     return versions | {package: installed[package] for package in PACKAGES if package in installed}
 
 

@@ -11,8 +11,7 @@ from __future__ import annotations
 import shutil
 from typing import Any
 
-import psutil
-from common import WorkerMemory, arguments, generate, median, show, timed
+from common import WorkerMemory, arguments, cores, generate, median, show, timed
 
 from prox_spark.config import job_settings
 from prox_spark.spark.job import run_job
@@ -49,7 +48,7 @@ def measure(spark: Any, gigabytes: float, options: Any) -> dict[str, Any]:
     documents, size = generate(spark, f"{base}/source", gigabytes)
     written = job_settings(source=f"{base}/source", tables=f"{base}/written", refiners=(REFINER,), preflight="off")
     run_job(written, "write", spark=spark)
-    found: dict[str, Any] = {"documents": documents, "bytes": size, "cores": psutil.cpu_count(), "seconds": []}
+    found: dict[str, Any] = {"documents": documents, "bytes": size, "cores": cores(), "seconds": []}
     found.update(documents_a_second=[], megabytes_a_second_a_core=[], worker_mebibytes=[])
     for number in range(options.rounds):
         tables = f"{base}/executed-{number}"

@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from common import WorkerMemory, arguments, median, show, timed
+from common import WorkerMemory, arguments, cores, median, show, timed
 from pyspark.sql import functions as F
 
 from prox_spark.config import job_settings
@@ -25,7 +25,7 @@ PAGES = Path(__file__).resolve().parent.parent / "demo" / "sample_pages.jsonl.gz
 def main() -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument("--refiner", default="web-lite")
-    parser.add_argument("--documents", type=int, default=168)
+    parser.add_argument("--documents", type=int, default=56)
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
     spark = get_spark()
@@ -41,12 +41,20 @@ def main() -> None:
             f"{size / 1e6:.1f}",
             median(seconds),
             median([documents / one for one in seconds]),
-            median([size / 1e6 / one for one in seconds]),
+            median([size / 1e6 / one / cores() for one in seconds]),
             median([tokens / one for one in seconds]),
             median([one["worker_mebibytes"] for one in rounds]),
         ]
     ]
-    columns = ["documents", "source MB", "seconds", "documents/s", "MB/s", "tokens/s", "peak MiB a Python worker"]
+    columns = [
+        "documents",
+        "source MB",
+        "seconds",
+        "documents/s",
+        "MB/s a core",
+        "tokens/s",
+        "peak MiB a Python worker",
+    ]
     figures = {"refiner": options.refiner, "documents": documents, "bytes": size, "tokens": tokens, "rounds": rounds}
     show(f"WRITE: {options.refiner}", columns, rows, figures, options.json or options.work / "write.json")
     shutil.rmtree(base)
