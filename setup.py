@@ -64,16 +64,20 @@ setup(
         "train": [
             "accelerate>=1.0",
             "gguf>=0.10",
+            "lightgbm>=4.5",
             "onnx>=1.16",
             "onnxruntime>=1.20",
             "optimum-onnx>=0.1",
             "pyyaml>=6",
             "safetensors>=0.4",
+            "scikit-learn>=1.5",
             "torch>=2.4",
             "transformers>=4.46,<5",
         ],
         "data": ["datasketch>=1.6", "pyyaml>=6", "rapidfuzz>=3.9"],
         "report": ["jinja2>=3.1"],
+        # The filters that `evaluate` compares with, and the tokenizer that they use for English.
+        "compare": ["datatrove>=0.9", "spacy>=3.8"],
         "annotate": ["httpx2>=2.0"],
         "test": [
             "chispa>=0.10",
