@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from prox_spark.cli_annotate import annotate
+from prox_spark.cli_evaluate import evaluate
 from prox_spark.config import (
     Caution,
     Command,
@@ -282,24 +283,7 @@ def train(
     out.print(f"Trained: {escape(str(result))}. Next: prox-spark export {escape(str(result))} OUT", soft_wrap=True)
 
 
-@app.command()
-def evaluate(
-    refiner: Annotated[str, typer.Argument(help="Bundle: a name or a directory.")],
-    data: Annotated[Path, typer.Argument(help="Labelled pages (jsonl.gz).")],
-    caution: CautionOption = "balanced",
-    device: Device = "auto",
-    limit: Annotated[int | None, typer.Option(help="Only so many pages of each rendering.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
-) -> None:
-    """Measure a refiner on labelled pages: F1 of the text, precision and recall of removed lines."""
-    evaluating = importlib.import_module("prox_spark.training.evaluate")
-    if not data.is_file():
-        raise SourceError(f"no labelled pages at {data}")
-    results = evaluating.evaluate(refiner, data, caution=caution, limit=limit, device=device)
-    for table in evaluating.tables(results):
-        out.print(table)
-    if json_file is not None:
-        json_file.write_text(evaluating.to_json(results), encoding="utf-8")
+app.command()(evaluate)
 
 
 @app.command()

@@ -34,7 +34,7 @@ def diff_page(page: SamplePage, context: int | None = None) -> tuple[DiffLine, .
     what its edits hold, which may be nothing.
     """
     lines = tuple(_lines(page))
-    return lines if context is None else tuple(_near_edits(lines, context))
+    return lines if context is None else near(lines, [line.kind != "keep" for line in lines], context)
 
 
 def _lines(page: SamplePage) -> Iterator[DiffLine]:
@@ -91,21 +91,25 @@ def _kept_line(number: int, line: str, edits: list[EditRow], tagged: bool) -> Di
     return DiffLine("change" if edits else "keep", number, tuple(part for part in parts if part[1]))
 
 
-def _near_edits(lines: Sequence[DiffLine], context: int) -> Iterator[DiffLine]:
-    edited = [n for n, line in enumerate(lines) if line.kind != "keep"]
-    near = {n for at in edited for n in range(at - context, at + context + 1)}
-    skipped = 0
+def near(lines: Sequence[DiffLine], marked: Sequence[bool], context: int) -> tuple[DiffLine, ...]:
+    """Return the marked lines with so many lines around each; runs of others are left out and counted."""
+    shown = {n for at, mark in enumerate(marked) if mark for n in range(at - context, at + context + 1)}
+    found: list[DiffLine] = []
+    skipped: list[DiffLine] = []
     for n, line in enumerate(lines):
-        if n in near:
-            if skipped:
-                yield _skip(lines[n - 1].number, skipped)
-            skipped = 0
-            yield line
-        else:
-            skipped += 1
-    if skipped:
-        yield _skip(lines[-1].number, skipped)
+        if n not in shown:
+            skipped.append(line)
+            continue
+        found += [*_skip(skipped), line]
+        skipped = []
+    return (*found, *_skip(skipped))
 
 
-def _skip(number: int, count: int) -> DiffLine:
-    return DiffLine("skip", number, (("keep", f"{count} more line{'' if count == 1 else 's'} kept"),))
+def _skip(lines: Sequence[DiffLine]) -> list[DiffLine]:
+    if not lines:
+        return []
+    gone = sum(line.kind == "remove" for line in lines)
+    text = f"{len(lines)} more line{'' if len(lines) == 1 else 's'}, {gone} removed"
+    if not gone:
+        text = f"{len(lines)} more line{'' if len(lines) == 1 else 's'} kept"
+    return [DiffLine("skip", lines[-1].number, (("keep", text),))]

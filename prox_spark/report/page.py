@@ -26,7 +26,7 @@ def render_html(summary: Summary) -> str:
     Raises ConfigError when Jinja2 is not installed (the `report` extra).
     """
     text: str = (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             summary=summary,
@@ -42,7 +42,8 @@ def render_html(summary: Summary) -> str:
 
 
 @cache
-def _environment() -> Any:
+def environment() -> Any:
+    """Return the templates' environment, in which everything is escaped; ConfigError without Jinja2."""
     try:
         import jinja2
     except (ImportError, PackageNotFoundError) as error:

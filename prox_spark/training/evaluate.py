@@ -1,54 +1,79 @@
-"""How good a refiner is on labelled pages: text against gold, lines against labels, errors and tokens."""
+"""How good a refiner is on labelled pages, side by side with rules, filters, classifiers and other refiners."""
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from rich.table import Table
-
-from prox_spark.program.execute import Refined, execute
-from prox_spark.program.programs import DocumentPrograms
+from prox_spark.program.execute import Refined
 from prox_spark.refiner.refiner import Refiner
-from prox_spark.training.data import RENDERINGS, Page, read_pages
-from prox_spark.training.metrics import TextScore, score
+from prox_spark.training.contenders import Contender, RefinerContender, Unchanged
+from prox_spark.training.data import RENDERINGS
+from prox_spark.training.datatrove_filters import DATATROVE, INSTALL, DatatroveContender, installed
+from prox_spark.training.labelled import LabelledPage, PlainText, read_labelled, read_texts
+from prox_spark.training.measures import (
+    Group,
+    Harmed,
+    Output,
+    TextsMeasured,
+    Verdicts,
+    breakdown,
+    harmed,
+    measure,
+    measure_texts,
+    score_pages,
+    verdicts,
+)
+
+RAW, LABELS = "raw", "labels"
+BASELINES = ("rules:c4-lines", "rules:c4", "rules:gopher", "datatrove:c4", "datatrove:gopher", "datatrove:fineweb")
+WORST = 10
 
 
 @dataclass(frozen=True)
-class LineScore:
-    """Removed lines against lines labelled ``remove``; each between 0 and 1. A dropped document removes all lines."""
+class WorstPage:
+    """A page on which the refiner stayed furthest below what the labels reach, with all that is needed to draw it.
 
-    precision: float
-    recall: float
+    ``f1`` and ``reachable``: F1 of the refined text and of the lines labelled ``keep``, each between 0 and 1.
+    """
+
+    id: str
+    rendering: str
+    source: str
     f1: float
+    reachable: float
+    raw: str
+    remove: tuple[bool, ...]
+    made: Refined
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Everything measured on one rendering of the pages.
+    """Everything measured. ``refiner``: name, version and fingerprint; ``notes``: what could not be measured, and why.
 
-    ``raw``: the text as it came; ``labels``: the lines labelled ``keep``, the best that removing lines can do;
-    ``refined``: what the refiner made of it. ``dropped`` counts documents; ``errors``, ``truncated``, ``looped`` count
-    programs; tokens are means over programs; ``seconds`` is the time of writing alone.
+    ``pages``: a group a rendering; ``parts``: the same by source, language and length. ``worst`` has texts of pages, so
+    it is for the HTML page alone.
     """
 
-    rendering: str
-    raw: TextScore
-    labels: TextScore
-    refined: TextScore
-    lines: LineScore
-    documents: int
-    programs: int
-    dropped: int
-    errors: int
-    truncated: int
-    looped: int
-    prompt_tokens: float
-    new_tokens: float
-    seconds: float
+    refiner: dict[str, str]
+    caution: str
+    pages: tuple[Group, ...]
+    parts: tuple[Group, ...]
+    verdicts: tuple[Verdicts, ...]
+    harmed: tuple[Harmed, ...]
+    texts: tuple[TextsMeasured, ...]
+    notes: tuple[str, ...]
+    worst: tuple[WorstPage, ...]
+
+    def figures(self) -> dict[str, Any]:
+        """All figures as plain data, rounded to four digits; no text of any page."""
+        plain = asdict(replace(self, worst=()))
+        del plain["worst"]
+        rounded: dict[str, Any] = _rounded(plain)
+        return rounded
 
 
 def evaluate(
@@ -56,103 +81,129 @@ def evaluate(
     data: Path | str,
     caution: str = "balanced",
     limit: int | None = None,
-    languages: tuple[str, ...] = ("en",),
+    languages: Sequence[str] = ("en",),
     device: str = "auto",
-) -> list[Evaluation]:
-    """Measure a bundle on a records file, a result a rendering (``wet``, then ``extracted``).
+    against: Sequence[str] = (),
+    classifier: Path | None = None,
+    gold: bool = False,
+    negatives: Path | None = None,
+    clean: Path | None = None,
+) -> Evaluation:
+    """Measure a refiner on a records file.
 
-    caution: ``cautious``, ``balanced`` or ``aggressive``: which of the bundle's thresholds to take.
-    limit: only so many pages of each rendering. languages: of the pages taken; default English.
-    Raises BundleError for a bundle that cannot be read.
+    caution: ``cautious``, ``balanced`` or ``aggressive``: which of the refiners' thresholds to take.
+    limit: only so many pages of each rendering. languages: of the pages taken; none: all.
+    against: bundles, ``rules:NAME`` or ``datatrove:NAME`` to compare with. classifier: a line classifier's directory.
+    gold: also give the pages' gold texts to every contender. negatives, clean: sets of texts that should be dropped, or
+    come through untouched, see ``read_texts``.
+    Raises BundleError for a bundle that cannot be read, SourceError for a file that cannot.
     """
-    loaded = Refiner.load(refiner, device=device)
-    pages = read_pages(Path(data), languages)
-    results = []
-    for rendering in RENDERINGS:
-        some = [page for page in pages if page.rendering == rendering][:limit]
-        if some:
-            results.append(_measure(loaded, some, rendering, caution))
-    return results
-
-
-def to_json(results: Iterable[Evaluation]) -> str:
-    """The results as indented JSON, scores rounded to four digits."""
-
-    def rounded(value: object) -> object:
-        if isinstance(value, dict):
-            return {key: rounded(inner) for key, inner in value.items()}
-        return round(value, 4) if isinstance(value, float) else value
-
-    return json.dumps([rounded(asdict(result)) for result in results], indent=2) + "\n"
-
-
-def tables(results: Iterable[Evaluation]) -> list[Table]:
-    """The results for a screen: a table a rendering."""
-    made = []
-    for result in results:
-        table = Table(title=f"{result.rendering}: {result.documents} documents, {result.seconds:.0f} s", box=None)
-        for heading in ("", "P", "R", "F1", "harmed", "harmed (rel.)", "gold words removed"):
-            table.add_column(heading, justify="left" if not heading else "right")
-        for name in ("raw", "labels", "refined"):
-            row: TextScore = getattr(result, name)
-            figures = (row.precision, row.recall, row.f1, row.harmed_absolute, row.harmed_relative)
-            table.add_row(name, *(f"{value:.4f}" for value in (*figures, row.gold_words_removed)))
-        lines = result.lines
-        table.add_row("lines", *(f"{value:.4f}" for value in (lines.precision, lines.recall, lines.f1)))
-        table.caption = (
-            f"{result.dropped} dropped, {result.errors} errors, {result.truncated} truncated, {result.looped} looped; "
-            f"{result.prompt_tokens:.0f} tokens read and {result.new_tokens:.0f} written a program"
-        )
-        made.append(table)
-    return made
-
-
-def _measure(refiner: Refiner, pages: list[Page], rendering: str, caution: str) -> Evaluation:
-    started = time.monotonic()
-    programs = list(refiner.write(page.raw for page in pages))
-    seconds = time.monotonic() - started
-    thresholds = refiner.thresholds.get(caution)
-    refined = [
-        execute(page.raw, written, dialect=refiner.dialect, thresholds=thresholds)
-        for page, written in zip(pages, programs, strict=True)
-    ]
-    chunks = [chunk for written in programs for chunk in written.chunks]
-    count = max(1, len(chunks))
+    pages = _pages(Path(data), languages, limit)
+    evaluated = RefinerContender(Refiner.load(refiner, device=device), caution)
+    rivals, notes = _rivals(against, classifier, evaluated, device)
+    outputs = [_output(contender, pages) for contender in (evaluated, *rivals)]
+    shown = [outputs[0], _output(Unchanged(), pages), _labels(pages), *outputs[1:]]
+    sets = _sets(pages, gold, negatives, clean)
+    made = {
+        contender.name: {
+            which: contender.refine([(text.text, "en") for text in texts]) for which, texts in sets.items()
+        }
+        for contender in (evaluated, *rivals)
+    }
+    info = evaluated.refiner.info
     return Evaluation(
-        rendering=rendering,
-        raw=score((page.raw, page.gold, page.raw) for page in pages),
-        labels=score((_labelled(page), page.gold, page.raw) for page in pages),
-        refined=score((made.text, page.gold, page.raw) for page, made in zip(pages, refined, strict=True)),
-        lines=line_score(zip(pages, refined, strict=True)),
-        documents=len(pages),
-        programs=len(chunks),
-        dropped=sum(made.status == "dropped" for made in refined),
-        errors=sum(_failures(written, made) for written, made in zip(programs, refined, strict=True)),
-        truncated=sum(chunk.truncated for chunk in chunks),
-        looped=sum(chunk.looped for chunk in chunks),
-        prompt_tokens=sum(written.prompt_tokens for written in programs) / count,
-        new_tokens=sum(written.new_tokens for written in programs) / count,
-        seconds=seconds,
+        refiner={"name": info.name, "version": info.version, "fingerprint": info.fingerprint},
+        caution=caution,
+        pages=tuple(
+            measure(pages, shown, at, "rendering", rendering)
+            for rendering in RENDERINGS
+            if (at := [number for number, page in enumerate(pages) if page.rendering == rendering])
+        ),
+        parts=tuple(breakdown(pages, shown)),
+        verdicts=tuple(
+            verdicts(pages, output, made[output.name].get("negatives", []), made[output.name].get("clean", []))
+            for output in outputs
+        ),
+        harmed=tuple(harmed(pages, outputs[0])),
+        texts=tuple(
+            row
+            for which, texts in sets.items()
+            for name in made
+            for row in measure_texts(name, which, texts, made[name][which])
+        ),
+        notes=tuple(notes),
+        worst=tuple(_worst(pages, outputs[0], shown[2])),
     )
 
 
-def line_score(pairs: Iterable[tuple[Page, Refined]]) -> LineScore:
-    """Precision, recall and F1 of whole-line removals over all lines of all pages."""
-    hit = removed = labelled = 0
-    for page, made in pairs:
-        gone: set[int] = set(range(len(page.lines))) if made.text is None else set()
-        for edit in made.edits:
-            if edit.start is None:
-                gone.update(range(edit.first_line, edit.last_line + 1))
-        wanted = {number for number, remove in enumerate(page.remove) if remove}
-        hit, removed, labelled = hit + len(gone & wanted), removed + len(gone), labelled + len(wanted)
-    precision, recall = hit / max(1, removed), hit / max(1, labelled)
-    return LineScore(precision, recall, 2 * precision * recall / max(1e-9, precision + recall))
+def to_json(evaluation: Evaluation) -> str:
+    """The figures as indented JSON."""
+    return json.dumps(evaluation.figures(), indent=2, ensure_ascii=False) + "\n"
 
 
-def _labelled(page: Page) -> str:
-    return "\n".join(line for line, remove in zip(page.lines, page.remove, strict=True) if not remove)
+def _pages(data: Path, languages: Sequence[str], limit: int | None) -> list[LabelledPage]:
+    pages = read_labelled(data, languages)
+    return [page for rendering in RENDERINGS for page in [p for p in pages if p.rendering == rendering][:limit]]
 
 
-def _failures(written: DocumentPrograms, made: Refined) -> int:
-    return len(made.errors) + (written.error is not None) + sum(chunk.error is not None for chunk in written.chunks)
+def _rivals(
+    against: Sequence[str], classifier: Path | None, evaluated: RefinerContender, device: str
+) -> tuple[list[Contender], list[str]]:
+    rivals: list[Contender] = []
+    notes = []
+    for name in dict.fromkeys(against):
+        if not name.startswith(DATATROVE):
+            rival = RefinerContender(Refiner.load(name, device=device), evaluated.caution)
+            if rival.name in {evaluated.name, *(other.name for other in rivals)}:
+                rival.name = f"{rival.name} ({name})"
+            rivals.append(rival)
+        elif installed():
+            rivals.append(DatatroveContender(name))
+        else:
+            notes.append(f"{name} was left out: datatrove and spacy are not installed ({INSTALL})")
+    if classifier is not None:
+        # LightGBM is needed only here, and is not in every environment that evaluates.
+        from prox_spark.training.line_classifier import ClassifierContender, LineClassifier
+
+        rivals.append(ClassifierContender(LineClassifier.load(classifier)))
+    return rivals, notes
+
+
+def _output(contender: Contender, pages: Sequence[LabelledPage]) -> Output:
+    made = tuple(contender.refine([(page.raw, page.language) for page in pages]))
+    return Output(contender.name, made, score_pages(pages, made), contender.removes_lines, contender.writing)
+
+
+def _labels(pages: Sequence[LabelledPage]) -> Output:
+    made = tuple(Refined(page.labelled, "refined") for page in pages)
+    return Output(LABELS, made, score_pages(pages, made), False, None)
+
+
+def _sets(
+    pages: Sequence[LabelledPage], gold: bool, negatives: Path | None, clean: Path | None
+) -> dict[str, list[PlainText]]:
+    sets = {}
+    if gold:
+        # Both renderings of a page have the same gold text.
+        sets["gold"] = [PlainText(id, "gold", text) for id, text in {page.id: page.gold for page in pages}.items()]
+    if negatives is not None:
+        sets["negatives"] = read_texts(negatives)
+    if clean is not None:
+        sets["clean"] = read_texts(clean)
+    return sets
+
+
+def _worst(pages: Sequence[LabelledPage], output: Output, labels: Output) -> list[WorstPage]:
+    found = [
+        WorstPage(page.id, page.rendering, page.source, score.f1, reachable.f1, page.raw, page.remove, made)
+        for page, made, score, reachable in zip(pages, output.made, output.scores, labels.scores, strict=True)
+    ]
+    return sorted(found, key=lambda page: page.f1 - page.reachable)[:WORST]
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_rounded(inner) for inner in value]
+    return round(value, 4) if isinstance(value, float) else value

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 _WORD = re.compile(r"\w+")
@@ -57,30 +57,64 @@ def precision_recall(text: str | None, gold: str | None) -> tuple[float | None, 
     return (hit / sum(have.values()) if have else None), (hit / sum(want.values()) if want else 1.0)
 
 
+@dataclass(frozen=True)
+class DocumentScore:
+    """One document: its ``precision`` (``None`` without words), ``recall``, the raw text's recall, and counts of words.
+
+    ``had``: words of the gold text that the raw text has. ``lost``: of these, words that the refined text lacks.
+    """
+
+    precision: float | None
+    recall: float
+    raw_recall: float
+    had: int
+    lost: int
+
+    @property
+    def f1(self) -> float:
+        """Harmonic mean of the document's own precision and recall; 0 where it has no words."""
+        return harmonic(self.precision or 0.0, self.recall)
+
+    @property
+    def harmed_absolute(self) -> bool:
+        """Whether its recall is under 0.8, whatever the raw text's was."""
+        return self.recall < 0.8
+
+    @property
+    def harmed_relative(self) -> bool:
+        """Whether its recall is more than 0.1 below the raw text's."""
+        return self.recall < self.raw_recall - 0.1
+
+
+def harmonic(precision: float, recall: float) -> float:
+    """F1 of a precision and a recall."""
+    return 2 * precision * recall / max(1e-9, precision + recall)
+
+
+def score_document(text: str | None, gold: str, raw: str) -> DocumentScore:
+    """Score one refined text (``None``: dropped) against its gold and its raw text."""
+    precision, recall = precision_recall(text, gold)
+    in_raw = Counter(words(gold)) & Counter(words(raw))
+    lost = (in_raw - Counter(words(text))).total()
+    return DocumentScore(precision, recall, precision_recall(raw, gold)[1], in_raw.total(), lost)
+
+
+def summarise(scores: Sequence[DocumentScore]) -> TextScore:
+    """The means over documents."""
+    precisions = [one.precision for one in scores if one.precision is not None]
+    count = max(1, len(scores))
+    precision, recall = sum(precisions) / max(1, len(precisions)), sum(one.recall for one in scores) / count
+    return TextScore(
+        precision=precision,
+        recall=recall,
+        f1=harmonic(precision, recall),
+        harmed_absolute=sum(one.harmed_absolute for one in scores) / count,
+        harmed_relative=sum(one.harmed_relative for one in scores) / count,
+        gold_words_removed=sum(one.lost for one in scores) / max(1, sum(one.had for one in scores)),
+        documents=len(scores),
+    )
+
+
 def score(rows: Iterable[tuple[str | None, str, str]]) -> TextScore:
     """Score ``(refined text or None, gold text, raw text)`` rows."""
-    precisions: list[float] = []
-    recalls: list[float] = []
-    absolute = relative = lost = had = 0
-    for text, gold, raw in rows:
-        precision, recall = precision_recall(text, gold)
-        raw_recall = precision_recall(raw, gold)[1]
-        if precision is not None:
-            precisions.append(precision)
-        recalls.append(recall)
-        absolute += recall < 0.8
-        relative += recall < raw_recall - 0.1
-        in_raw = Counter(words(gold)) & Counter(words(raw))
-        had += in_raw.total()
-        lost += (in_raw - Counter(words(text))).total()
-    count = max(1, len(recalls))
-    p, r = sum(precisions) / max(1, len(precisions)), sum(recalls) / count
-    return TextScore(
-        precision=p,
-        recall=r,
-        f1=2 * p * r / max(1e-9, p + r),
-        harmed_absolute=absolute / count,
-        harmed_relative=relative / count,
-        gold_words_removed=lost / max(1, had),
-        documents=len(recalls),
-    )
+    return summarise([score_document(*row) for row in rows])
