@@ -83,14 +83,13 @@ def _wrong(line: DiffLine, remove: Sequence[bool]) -> str:
 
 
 def _pages_table(figures: Figures) -> Table:
-    table = Table(box=None, pad_edge=False, title_justify="left", caption_justify="left", title_style="bold")
+    table = Table(box=None, padding=(0, 1, 0, 0), title_justify="left", caption_justify="left", title_style="bold")
     table.title = f"{figures['refiner']['name']} {figures['refiner']['version']}, {figures['caution']}"
-    headings = ("", "P", "R", "F1", "95%", "ahead", "harmed", "harmed rel.", "gold words removed", "dropped")
-    for heading in headings:
-        table.add_column(heading, justify="right" if heading else "left", no_wrap=not heading)
+    table.add_column("", overflow="fold")
+    for heading in ("P", "R", "F1", "95%", "ahead", "harm", "rel.", "lost", "drop"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for group in figures["pages"]:
-        table.add_section()
-        table.add_row(f"{group['rendering']}: {group['documents']} pages of {group['domains']} domains", style="bold")
+        table.add_row(f"{group['rendering']} ({group['documents']})", style="bold")
         for one in group["contenders"]:
             table.add_row(*_cells(one), style="cyan" if one["ahead"] is None else None)
     table.caption = "\n".join(_captions(figures))
@@ -101,8 +100,9 @@ def _cells(one: Figures) -> tuple[str, ...]:
     text, (low, high) = one["text"], one["intervals"]["f1"]
     ahead = f"{one['ahead'][0]:+.3f}" if one["ahead"] else ""
     return (
-        f"  {one['name']}",
-        *(f"{text[name]:.4f}" for name in ("precision", "recall", "f1")),
+        one["name"],
+        *(f"{text[name]:.3f}" for name in ("precision", "recall")),
+        f"{text['f1']:.4f}",
         f"{low:.3f}-{high:.3f}",
         ahead,
         *(f"{text[name]:.1%}" for name in ("harmed_absolute", "harmed_relative", "gold_words_removed")),
@@ -111,16 +111,19 @@ def _cells(one: Figures) -> tuple[str, ...]:
 
 
 def _captions(figures: Figures) -> list[str]:
-    found = ["ahead: F1 of the refiner minus this one's; intervals: 95%, drawn over domains"]
-    for one in (group["contenders"][0] for group in figures["pages"]):
+    found = [
+        "95%: of F1. ahead: F1 of the refiner minus this one's. harm: pages with recall under 0.8; rel.: with recall "
+        "more than 0.1 below the raw text's. lost: gold words removed. drop: pages dropped."
+    ]
+    for group in figures["pages"]:
+        one = group["contenders"][0]
         if one["lines"] and one["writing"]:
             lines, writing = one["lines"], one["writing"]
             found.append(
-                f"removed lines: P {lines['precision']:.3f}, R {lines['recall']:.3f}, F1 {lines['f1']:.3f}; "
+                f"{group['rendering']}: removed lines P {lines['precision']:.3f}, R {lines['recall']:.3f}, F1 {lines['f1']:.3f}; "
                 f"{writing['programs']} programs, {writing['errors']} errors, {writing['truncated']} truncated, "
                 f"{writing['looped']} looped"
             )
-            break
     verdict = figures["verdicts"][0]
     found.append(
         f"document verdicts: F1 {verdict['f1']:.3f} ({verdict['worth_dropping']} to drop, {verdict['worth_keeping']} "

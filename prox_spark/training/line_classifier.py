@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+from zipfile import BadZipFile
 
 import lightgbm
 import numpy as np
@@ -100,7 +101,7 @@ class LineClassifier:
             with np.load(directory / LINEAR_FILE, allow_pickle=False) as arrays:
                 weights = arrays["weights"]
             booster = lightgbm.Booster(model_file=str(directory / BOOSTER_FILE))
-        except (OSError, ValueError, KeyError, lightgbm.basic.LightGBMError) as error:
+        except (OSError, EOFError, ValueError, KeyError, BadZipFile, lightgbm.basic.LightGBMError) as error:
             raise BundleError(f"no line classifier in {directory}: {error}") from error
         return LineClassifier(weights, settings["bias"], booster, settings["threshold"])
 
