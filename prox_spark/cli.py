@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from prox_spark.cli_annotate import annotate
+from prox_spark.cli_data import build_data
 from prox_spark.cli_evaluate import evaluate
 from prox_spark.config import (
     Caution,
@@ -265,6 +266,9 @@ def export(
     out.print(
         f"Wrote {escape(str(bundle))}. `prox-spark doctor --refiner {escape(str(bundle))}` verifies it.", soft_wrap=True
     )
+
+
+app.command()(build_data)
 
 
 @app.command()

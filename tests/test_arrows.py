@@ -17,7 +17,15 @@ PACKAGE = ROOT / "prox_spark"
 ORDER = ("program", "text", "refiner", "annotate", "report", "spark", "training", "cli")
 PLAIN = {"errors", "version", "schemas", "config"}
 # Modules at the top of the package: which layer they belong to.
-TOP = {"cli": "cli", "cli_annotate": "cli", "cli_evaluate": "cli", "doctor": "cli", "progress": "cli", "java": "plain"}
+TOP = {
+    "cli": "cli",
+    "cli_annotate": "cli",
+    "cli_data": "cli",
+    "cli_evaluate": "cli",
+    "doctor": "cli",
+    "progress": "cli",
+    "java": "plain",
+}
 # Layers that a layer may not import although they stand before it.
 APART = {
     "annotate": {"refiner"},
@@ -36,9 +44,11 @@ ONLY_IN = {
     "httpx2": {"annotate"},
     "tokenizers": {"text", "refiner", "training"},
     "jinja2": {"report"},
-    "typer": {"cli", "cli_annotate", "cli_evaluate"},
+    "typer": {"cli", "cli_annotate", "cli_data", "cli_evaluate"},
     "lightgbm": {"training"},
     "sklearn": {"training"},
+    "datasketch": {"training"},
+    "rapidfuzz": {"training"},
     "datatrove": {"training"},
 }
 

@@ -44,6 +44,10 @@ class Groups:
         self._domains[key] = domain
         self._index.insert(key, sketch)
 
+    def domains(self) -> list[str]:
+        """All domains so far."""
+        return list(self._parent)
+
     def group(self, domain: str) -> str:
         """The name of a domain's group: that of the first domain in the alphabet that belongs to it."""
         while (parent := self._parent[domain]) != domain:

@@ -1,0 +1,68 @@
+"""Files of records, JSON lines: read with defaults for what may be left out, written to the same bytes each time."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from prox_spark.errors import SourceError
+
+Record = dict[str, Any]
+
+
+def read_records(path: Path) -> Iterator[Record]:
+    """The records of a file. A pair needs ``id``, ``raw_text`` and ``gold_text``; the rest has defaults.
+
+    Raises SourceError that names the line which is no record.
+    """
+    if not path.is_file():
+        raise SourceError(f"no such file: {path}")
+    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            yield _record(line, path, number)
+
+
+def _record(line: bytes, path: Path, number: int) -> Record:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise SourceError(f"{path}, line {number}: {error}") from error
+    for key in ("id", "raw_text", "gold_text"):
+        if not isinstance(record, dict) or not isinstance(record.get(key), str):
+            raise SourceError(f"{path}, line {number}: a record needs a text as its {key}")
+    url = record.get("url") or ""
+    domain = urlsplit(url).hostname or f"{path.name}/{record['id']}"
+    defaults: Record = {"source": path.name, "url": url, "domain": domain}
+    defaults |= {"license": "", "lang": "und", "kind": "page", "label_quality": "gold", "rendering": "wet"}
+    return {**defaults, **record}
+
+
+def write_records(path: Path, records: Iterable[Record], more: bool = False) -> None:
+    """Write records as jsonl.gz, or append them (``more``); the same records make the same bytes."""
+    # Neither a time nor a file's name goes into the header, and members of a gzip file may follow each other.
+    with path.open("ab" if more else "wb") as file, gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
+        for record in records:
+            packed.write(json.dumps(record, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
+
+
+def line_share(record: Record) -> float:
+    """Share of the text's characters that stand in its longest line, or the share that the record tells itself."""
+    told = record.get("hints", {}).get("max_line_share")
+    if told is not None:
+        return float(told)
+    lengths = [len(line) for line in record["raw_text"].split("\n")]
+    return max(lengths) / max(1, sum(lengths))
+
+
+def sha256(path: Path) -> str:
+    """The hash of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for block in iter(lambda: file.read(2**20), b""):
+            digest.update(block)
+    return digest.hexdigest()
