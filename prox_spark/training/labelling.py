@@ -13,6 +13,10 @@ from prox_spark.training.alignment import Aligned, Span, after_deletions, align
 from prox_spark.training.data import MIXED
 from prox_spark.training.programs import Verdict, Written, write_programs
 
+# Deletions have to tell of as many words as the label's own coverage does: a clean text that breaks a line up holds all
+# of its words, though its best partner does not.
+_AGREES = 0.1
+
 # Programs are checked as they stand, without what a job would guard against.
 _OPEN = Guards(max_removed_ratio=1.0, min_words=0)
 _WORD = re.compile(r"\w+")
@@ -103,16 +107,18 @@ def _from_label(line: Mapping[str, Any], became: Aligned, clean: Sequence[str]) 
     mask = role if role in ("title", "comment") else None
     remove = line["label"] == "remove"
     mixed = MIXED[0] <= coverage <= MIXED[1]
-    mendable = mask is None and (mixed or (not remove and coverage > MIXED[1]))
+    mendable = mask is None and (mixed or (not remove and MIXED[1] < coverage < 1))
     deletions: tuple[Span, ...] = ()
-    if mendable and became.partner is not None and became.deletions and _leads_to(text, became, clean):
+    if mendable and abs(coverage - became.coverage) <= _AGREES and _leads_to(text, became, clean):
         remove, deletions = False, became.deletions
     mask = mask or ("mixed" if mixed else None)
     return LabelledLine(text, remove, coverage, deletions, role, mask, sure=bool(line.get("sure")))
 
 
 def _leads_to(text: str, became: Aligned, clean: Sequence[str]) -> bool:
-    """Whether the deletions leave the clean line's words, all of them, and took words or more than a few signs."""
-    partner = clean[became.partner or 0]
+    """Whether there are deletions that leave the clean line's words, all of them, and that took words."""
+    if became.partner is None or not became.deletions:
+        return False
+    partner = clean[became.partner]
     left = after_deletions(text, became.deletions)
     return left.split() == partner.split() and len(_WORD.findall(text)) > len(_WORD.findall(partner))
