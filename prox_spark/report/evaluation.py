@@ -120,7 +120,8 @@ def _captions(figures: Figures) -> list[str]:
         if one["lines"] and one["writing"]:
             lines, writing = one["lines"], one["writing"]
             found.append(
-                f"{group['rendering']}: removed lines P {lines['precision']:.3f}, R {lines['recall']:.3f}, F1 {lines['f1']:.3f}; "
+                f"{group['rendering']}: removed lines P {lines['precision']:.3f}, R {lines['recall']:.3f}, "
+                f"F1 {lines['f1']:.3f}; "
                 f"{writing['programs']} programs, {writing['errors']} errors, {writing['truncated']} truncated, "
                 f"{writing['looped']} looped"
             )
