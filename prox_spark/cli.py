@@ -102,6 +102,7 @@ Format = Annotated[SourceFormat, _option(_SOURCE, help="Format of the source.")]
 IdColumn = Annotated[str, _option(_SOURCE, help="Column with the id; text_hash: the text's sha256.")]
 TextColumn = Annotated[str, _option(_SOURCE, help="Column with the text.")]
 LanguageColumn = Annotated[str | None, _option(_SOURCE, help="Column with the language code.")]
+AnyLanguage = Annotated[bool, _option(_SOURCE, "--any-language", help="Refine documents in all languages.")]
 Schema = Annotated[str | None, _option(_SOURCE, "--schema", help="Spark DDL of a jsonl source.")]
 Carry = Annotated[list[str] | None, _option(_SOURCE, help="Column to carry through; default: all others.")]
 Tables = Annotated[str, _option(_TABLES, help="Directory (holds / or :) or schema of the tables.")]
@@ -140,6 +141,7 @@ def refine(
     id_column: IdColumn = "doc_id",
     text_column: TextColumn = "text",
     language_column: LanguageColumn = None,
+    any_language: AnyLanguage = False,
     schema: Schema = None,
     carry: Carry = None,
     mode: ModeOption = "refine",
@@ -174,6 +176,7 @@ def write(
     format: Format = "delta",
     id_column: IdColumn = "doc_id",
     text_column: TextColumn = "text",
+    any_language: AnyLanguage = False,
     schema: Schema = None,
     max_bytes: MaxBytes = None,
     max_lines: MaxLines = None,

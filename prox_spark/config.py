@@ -52,7 +52,8 @@ class JobSettings(_Frozen):
     programs: read `programs` from these tables instead (execute only); default: from `tables`.
     refiners: one bundle, or a document bundle and a chunk bundle. None for `execute`.
     id_column, text_column: of the source; `text_hash` as id column takes the text's sha256.
-    language_column: column with the document's language; without one no document is passed over for its language.
+    language_column: column with the document's language; without one WRITE identifies it where refiners name theirs.
+    any_language: do not identify it, and pass over no document for its language.
     carry: columns to carry through; default all others.
     source_schema: Spark DDL of a jsonl source; default: only id and text.
     mode: `tag` does everything but touch the text.
@@ -76,6 +77,7 @@ class JobSettings(_Frozen):
     id_column: str = "doc_id"
     text_column: str = "text"
     language_column: str | None = None
+    any_language: bool = False
     carry: tuple[str, ...] | None = None
     source_schema: str | None = None
     mode: Mode = "refine"
@@ -105,9 +107,16 @@ class JobSettings(_Frozen):
             raise ValueError("takes one refiner, or two: a document bundle, then a chunk bundle")
         if self.source_schema is not None and self.format != "jsonl":
             raise ValueError(f"a schema is declared for jsonl only; {self.format} brings its own")
+        if self.any_language and self.language_column is not None:
+            raise ValueError("a language column tells languages apart, any_language does not; take one of them")
         if self.id_column == self.text_column:
             raise ValueError(f"id column and text column are both {self.id_column!r}")
         return self
+
+    @property
+    def identifies(self) -> bool:
+        """Whether WRITE identifies the language of documents, for refiners that name theirs."""
+        return not self.any_language and self.language_column is None
 
     @property
     def in_directory(self) -> bool:

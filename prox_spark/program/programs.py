@@ -47,6 +47,7 @@ class DocumentPrograms:
         error: why no program could be written for this document.
         doc_prompt_tokens: tokens read for doc_program alone, where it has a prompt of its own.
         doc_new_tokens: tokens written for doc_program alone.
+        language: language of the document, where it was identified before the refiner was asked.
     """
 
     doc_program: str | None
@@ -55,6 +56,13 @@ class DocumentPrograms:
     error: str | None = None
     doc_prompt_tokens: int = 0
     doc_new_tokens: int = 0
+    language: str | None = None
+
+    @property
+    def passed_over(self) -> bool:
+        """Whether the refiner was not asked, because it was not made for the document's language."""
+        written = self.doc_program is not None or self.chunks or self.error is not None
+        return self.language is not None and not written
 
     @property
     def prompt_tokens(self) -> int:

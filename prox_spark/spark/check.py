@@ -12,7 +12,7 @@ DOCUMENT = ("doc_id", "text", "_problem", "_detail", "_raw")
 # Columns of a checked document; what else there is, is carried.
 CHECKED = ("doc_id", "text", "text_hash", "size_bytes", "reason", "detail", "_raw")
 # Names that stand beside carried columns on the way through a slice.
-FLAGS = ("_done", "_here", "_replaces", "_superseded", "_there", "_written")
+FLAGS = ("_done", "_here", "_identified", "_replaces", "_superseded", "_there", "_written")
 RESERVED = frozenset((*CHECKED, *FLAGS, "_id", "_hash", "_action", "_problem", "_detail", "_nth", "_texts"))
 
 

@@ -97,8 +97,9 @@ class ExecuteUdf:
         doc_scores = batch.column("doc_score").to_pylist()
         chunks = batch.column("chunks").to_pylist()
         errors = batch.column("error").to_pylist()
+        written = batch.column("written_language").to_pylist()
         languages = batch.column("language").to_pylist()
-        rows = zip(texts, doc_programs, doc_scores, chunks, errors, languages, strict=True)
+        rows = zip(texts, doc_programs, doc_scores, chunks, errors, written, languages, strict=True)
         return [self.policy.apply(text, _programs(*row), language) for text, *row, language in rows]
 
 
@@ -127,7 +128,8 @@ def execute_joined(
 ) -> DataFrame:
     """Return what becomes of documents that stand beside their programs: the columns of EXECUTED.
 
-    joined: doc_id, text_hash, text, doc_program, doc_score, chunks, error, and the column `language` if one is named.
+    joined: doc_id, text_hash, text, doc_program, doc_score, chunks, error, `_identified` (the language that WRITE
+        found), and the column `language` if one is named.
         Only these go to Python, and of the chunks only what is needed there. A document with an error has status
         `quarantined`.
     """
@@ -144,6 +146,7 @@ def execute_joined(
         "doc_score",
         F.transform("chunks", chunk).alias("chunks"),
         "error",
+        F.col("_identified").alias("written_language"),
         (F.col(f"`{language}`") if language else F.lit(None)).cast("string").alias("language"),
     )
     return (
@@ -154,7 +157,11 @@ def execute_joined(
 
 
 def _programs(
-    doc_program: str | None, doc_score: float | None, chunks: list[dict[str, Any]] | None, error: str | None
+    doc_program: str | None,
+    doc_score: float | None,
+    chunks: list[dict[str, Any]] | None,
+    error: str | None,
+    language: str | None,
 ) -> DocumentPrograms:
     programs = tuple(
         ChunkProgram(
@@ -170,7 +177,7 @@ def _programs(
         )
         for c in chunks or ()
     )
-    return DocumentPrograms(doc_program, programs, doc_score=doc_score, error=error)
+    return DocumentPrograms(doc_program, programs, doc_score=doc_score, error=error, language=language)
 
 
 def _as_it_was(text: str, reason: str) -> Refined:

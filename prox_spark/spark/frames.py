@@ -15,7 +15,7 @@ from prox_spark.spark.check import CHECKED, check, repeated_ids, resolve_repeate
 from prox_spark.spark.execute import ExecutePolicy, execute_joined
 from prox_spark.spark.keys import make_policy_key
 from prox_spark.spark.refiners import RefinerSet, describe_refiners
-from prox_spark.spark.write import refiner_paths, write_checked
+from prox_spark.spark.write import identified, refiner_paths, write_checked
 
 
 def checked_frame(
@@ -75,7 +75,13 @@ def execute_programs(
     settings = _settings(policy, mode, caution, guards, language_column)
     checked = checked_frame(df, id_column, text_column, guards)
     stored = programs.select(
-        F.col("doc_id").alias("_id"), F.col("text_hash").alias("_hash"), "doc_program", "doc_score", "chunks", "error"
+        F.col("doc_id").alias("_id"),
+        F.col("text_hash").alias("_hash"),
+        "doc_program",
+        "doc_score",
+        "chunks",
+        "error",
+        identified(programs).alias("_identified"),
     )
     match = checked["doc_id"].eqNullSafe(stored["_id"]) & checked["text_hash"].eqNullSafe(stored["_hash"])
     joined = checked.where("reason IS NULL").join(stored, match).drop("_id", "_hash")
@@ -89,6 +95,7 @@ def refine(
     id_column: str = "doc_id",
     text_column: str = "text",
     language_column: str | None = None,
+    any_language: bool = False,
     device: str = "auto",
     policy: Policy = "strict",
     mode: Mode = "refine",
@@ -97,13 +104,16 @@ def refine(
 ) -> DataFrame:
     """Return a DataFrame's documents refined, one row a document, lazily: WRITE and EXECUTE in one plan, nothing kept.
 
-    The columns are those of `execute_programs`. For more than fits one run use a job: it keeps the programs, and goes
-    on where it stopped. Write the result to a table before anything else reads it: each reading runs the model again.
+    The columns are those of `execute_programs`. For more than fits one run use a job: it keeps the programs, and
+    goes on where it stopped. Documents that are identified to be in a language that the refiner was not made for
+    pass through, unless `language_column` or `any_language` is given. Write the result to a table before anything
+    else reads it: each reading runs the model again.
     """
-    refiners = describe_refiners(refiner_paths(refiner))
+    refiners = describe_refiners(refiner_paths(refiner), not any_language and language_column is None)
     settings = _settings(policy, mode, caution, guards, language_column)
     checked = checked_frame(df, id_column, text_column, guards)
     written = write_checked(checked.where("reason IS NULL"), refiners, device, passing=True)
+    written = written.withColumnRenamed("language", "_identified")
     if language_column:
         written = written.join(checked.select("doc_id", F.col(f"`{language_column}`")), "doc_id")
     return _finished(checked, written, refiners, settings)

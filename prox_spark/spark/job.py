@@ -28,6 +28,7 @@ from prox_spark.spark.slices import Slice, run_slice
 from prox_spark.spark.sources import open_source
 from prox_spark.spark.tables import Tables, create_views
 from prox_spark.spark.work import Work
+from prox_spark.text.language import need_identifier
 
 BATCH_SECONDS = 600
 DEFAULT_BATCH_BYTES = 128 * 1024 * 1024
@@ -247,7 +248,9 @@ def prepare(spark: SparkSession, settings: JobSettings, command: Command, run_id
     if command == "execute":
         refiners = find_refiners(spark, settings, programs_in)
     else:
-        refiners = describe_refiners(settings.refiners)
+        refiners = describe_refiners(settings.refiners, settings.identifies)
+        if refiners.identified:
+            need_identifier()
     policy_key = None
     if command != "write":
         policy_key = make_policy_key(settings, refiners.thresholds_for(settings.caution))

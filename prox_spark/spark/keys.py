@@ -9,6 +9,7 @@ from typing import Any
 
 from prox_spark.config import Command, JobSettings
 from prox_spark.program.scores import Thresholds
+from prox_spark.text.language import IDENTIFIER
 
 # Counted up when WRITE itself comes to give other programs from the same bundles.
 WRITE_FORMAT = 1
@@ -20,9 +21,15 @@ def canonical_hash(value: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def make_write_key(fingerprints: tuple[str, ...]) -> str:
-    """Return the key of the programs that these refiners write, in this order."""
-    return canonical_hash({"format": WRITE_FORMAT, "fingerprints": list(fingerprints)})
+def make_write_key(fingerprints: tuple[str, ...], languages: tuple[str, ...] = ()) -> str:
+    """Return the key of the programs that these refiners write, in this order.
+
+    languages: those that documents are identified to be in before a refiner reads them; others get no program.
+    """
+    decides: dict[str, Any] = {"format": WRITE_FORMAT, "fingerprints": list(fingerprints)}
+    if languages:
+        decides |= {"languages": sorted(languages), "identifier": IDENTIFIER}
+    return canonical_hash(decides)
 
 
 def make_policy_key(settings: JobSettings, thresholds: Thresholds | None) -> str:

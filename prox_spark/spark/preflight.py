@@ -20,6 +20,7 @@ from prox_spark.errors import ProxError
 from prox_spark.spark.execute import ExecutePolicy, execute_joined
 from prox_spark.spark.refiners import RefinerSet
 from prox_spark.spark.worker import load_refiners, write_all
+from prox_spark.text.language import need_identifier
 
 # Below this many documents rates are noise and only errors and the noisy page are judged.
 MIN_DOCUMENTS = 20
@@ -78,6 +79,7 @@ class ProbeUdf:
     fingerprints: tuple[str, ...]
     device: str
     policy: ExecutePolicy
+    languages: tuple[str, ...] = ()
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Yield one row for each row that comes in."""
@@ -88,6 +90,8 @@ class ProbeUdf:
     def _probe(self) -> dict[str, object]:
         try:
             refiners = load_refiners(self.paths, self.fingerprints, self.device)
+            if self.languages:
+                need_identifier()
         except ProxError as error:
             return {"error": f"{type(error).__name__}\n{error}"}
         programs = next(write_all(refiners, [NOISY_PAGE]))
@@ -142,7 +146,8 @@ class Judgement:
 
 def probe(spark: SparkSession, refiners: RefinerSet, device: str) -> Probe:
     """Load the refiners in one worker; raises what that worker's `Refiner.load` raised."""
-    udf = ProbeUdf(refiners.paths, refiners.fingerprints, device, ExecutePolicy(dialect=refiners.dialect))
+    policy = ExecutePolicy(dialect=refiners.dialect)
+    udf = ProbeUdf(refiners.paths, refiners.fingerprints, device, policy, refiners.identified)
     row = spark.range(1, numPartitions=1).mapInArrow(udf, PROBED).first()
     assert row is not None
     if row.error is not None:

@@ -37,6 +37,7 @@ class RefinerSet:
     languages: tuple[str, ...] = ()
     thresholds: Mapping[str, Thresholds] = field(default_factory=dict)
     preflight: Mapping[str, float] = field(default_factory=dict)
+    identified: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -63,6 +64,7 @@ class RefinerSet:
             "languages": list(self.languages),
             "thresholds": {name: [t.line, t.document] for name, t in self.thresholds.items()},
             "preflight": dict(self.preflight),
+            "identified": list(self.identified),
         }
 
     @classmethod
@@ -77,11 +79,15 @@ class RefinerSet:
             languages=tuple(value["languages"]),
             thresholds={name: Thresholds(line=t[0], document=t[1]) for name, t in value["thresholds"].items()},
             preflight=value["preflight"],
+            identified=tuple(value.get("identified", ())),
         )
 
 
-def describe_refiners(paths: tuple[str, ...]) -> RefinerSet:
-    """Return what the refiners are, from their files; raises BundleError, and ConfigError where two do not fit."""
+def describe_refiners(paths: tuple[str, ...], identify: bool = True) -> RefinerSet:
+    """Return what the refiners are, from their files; raises BundleError, and ConfigError where two do not fit.
+
+    identify: whether WRITE is to pass over documents in languages that the refiners were not made for.
+    """
     if not paths:
         raise ConfigError("no refiner; name one with --refiner (web-lite, or a bundle's directory)")
     infos = [Refiner.describe(path) for path in paths]
@@ -89,23 +95,26 @@ def describe_refiners(paths: tuple[str, ...]) -> RefinerSet:
         _need_pair(infos[0], infos[1])
     last = infos[-1]
     languages = [set(info.languages) for info in infos if info.languages]
-    common = set.intersection(*languages) if languages else set()
+    common = tuple(sorted(set.intersection(*languages))) if languages else ()
+    identified = common if identify else ()
+    fingerprints = tuple(info.fingerprint for info in infos)
     return RefinerSet(
         paths=tuple(str(path) for path in paths),
         name=JOINT.join(f"{info.name} {info.version}" for info in infos),
-        fingerprints=tuple(info.fingerprint for info in infos),
-        write_key=make_write_key(tuple(info.fingerprint for info in infos)),
+        fingerprints=fingerprints,
+        write_key=make_write_key(fingerprints, identified),
         dialect=last.dialect,
-        languages=tuple(sorted(common)),
+        languages=common,
         thresholds=_thresholds(infos),
         preflight=dict(last.preflight),
+        identified=identified,
     )
 
 
 def find_refiners(spark: SparkSession, settings: JobSettings, tables: Tables) -> RefinerSet:
     """Return the refiners whose programs `execute` is to take: of the bundle if one is named, else of `runs`."""
     if settings.refiners:
-        return describe_refiners(settings.refiners)
+        return describe_refiners(settings.refiners, settings.identifies)
     if not tables.exists(spark, "runs"):
         raise ConfigError(f"no programs in {tables.location}: write them first, or say where they are")
     runs = tables.read(spark, "runs").where("command IN ('write', 'refine') AND write_key IS NOT NULL")

@@ -22,7 +22,7 @@ from prox_spark.spark.preflight import judge, measure, probe
 from prox_spark.spark.tables import ACTION
 from prox_spark.spark.tally import Tally, count, place
 from prox_spark.spark.work import Desk, Work
-from prox_spark.spark.write import as_programs, write_checked
+from prox_spark.spark.write import as_programs, identified, write_checked
 
 # A few bad documents are no reason to stop, whatever share of a small slice they are.
 MIN_ERRORS = 20
@@ -194,7 +194,10 @@ class Slice:
             known = self._stored().select("doc_id", "text_hash")
             missing = sample.join(known, ["doc_id", "text_hash"], "left_anti").repartition(self._tasks, "doc_id")
             self._append_programs(missing, f"sample {work.run_id}")
-        joined = sample.join(self._stored().where("error IS NULL"), ["doc_id", "text_hash"])
+        stored = self._stored().where("error IS NULL")
+        joined = sample.join(stored.withColumn("_identified", identified(stored)), ["doc_id", "text_hash"])
+        # A document that no refiner was asked about says nothing about the refiner.
+        joined = joined.where("doc_program IS NOT NULL OR size(chunks) > 0")
         measured = measure(joined, work.refiners)
         judgement = judge(measured, work.refiners.preflight, cleans_noise=bool(self.cleans_noise))
         if judgement.wrong and self.cleans_noise is None:
@@ -264,13 +267,15 @@ class Slice:
 
     def _joined(self) -> DataFrame:
         """The documents beside their programs."""
-        stored = self._stored().select(
+        programs = self._stored()
+        stored = programs.select(
             F.col("doc_id").alias("_id"),
             F.col("text_hash").alias("_hash"),
             "doc_program",
             "doc_score",
             "chunks",
             "error",
+            identified(programs).alias("_identified"),
         )
         match = F.col("doc_id").eqNullSafe(F.col("_id")) & F.col("text_hash").eqNullSafe(F.col("_hash"))
         language = self.work.settings.language_column
@@ -358,10 +363,12 @@ class Slice:
         mine = (F.col("run_id") == self.work.run_id) & (F.col("refined_at") == F.lit(self.desk.at))
         grouped = self.work.tables.read(self.spark, "refined").where(mine).groupBy("status")
         edits = F.sum(F.size("edits")).alias("edits")
-        rows = grouped.agg(F.count(F.lit(1)).alias("n"), F.count_if("partial").alias("partial"), edits).take(20)
+        other = F.count_if(F.col("reason") == "language").alias("other")
+        rows = grouped.agg(F.count(F.lit(1)).alias("n"), F.count_if("partial").alias("partial"), edits, other).take(20)
         counts = {row["status"]: int(row["n"]) for row in rows}
         done = sum(counts.values())
         failed = self.report.counts.get("quarantined.program_error", 0)
+        counts["other_language"] = sum(int(row["other"]) for row in rows)
         counts["partial"] = sum(int(row["partial"]) for row in rows)
         counts["edits"] = sum(int(row["edits"] or 0) for row in rows)
         counts["without_programs"] = self.tally.todo - failed - done

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from pyspark import TaskContext
 
-from prox_spark.errors import BundleError, DeviceError
+from prox_spark.errors import BundleError, ConfigError, DeviceError
+from prox_spark.program.execute import primary_language
 from prox_spark.program.programs import DocumentPrograms
 from prox_spark.refiner import Refiner
+from prox_spark.text.language import identify
 
 # These are no text's fault: the task fails, Spark tries it elsewhere, and in the end the job says why.
-FATAL = (BundleError, DeviceError)
+FATAL = (BundleError, ConfigError, DeviceError)
 GROUP_DOCUMENTS = 64
 GROUP_CHARS = 2_000_000
+# Documents that wait for their turn while others in front of them are with a refiner.
+MAX_WAITING = 512
 
 # Refiners of this process, which Spark keeps for the next tasks: (fingerprint, device) -> refiner.
 _LOADED: dict[tuple[str, str], Refiner] = {}
@@ -64,6 +69,47 @@ def write_all(refiners: list[Refiner], texts: Iterable[str]) -> Iterator[Documen
         return
     for group in _groups(texts):
         yield from _write_both(refiners[0], refiners[1], group)
+
+
+def write_known(
+    refiners: list[Refiner], texts: Iterable[str], languages: tuple[str, ...]
+) -> Iterator[DocumentPrograms]:
+    """Yield the texts' programs in order; a text in another language than these reaches no refiner.
+
+    A text whose language is not certain is taken for one of these. No languages: nothing is identified.
+    """
+    if not languages:
+        yield from write_all(refiners, texts)
+        return
+    known = {primary_language(language) for language in languages}
+    source = iter(texts)
+    # In the order of the texts: what is known of each, and whether its programs are to come from the refiners.
+    waiting: deque[tuple[str | None, bool]] = deque()
+    ended = False
+
+    def feed() -> Iterator[str]:
+        nonlocal ended
+        for text in source:
+            language = identify(text)
+            asked = language is None or primary_language(language) in known
+            waiting.append((language, asked))
+            if asked:
+                yield text
+            elif len(waiting) >= MAX_WAITING:
+                return  # what waits is handed on before more of a long row of other languages is read
+        ended = True
+
+    while not ended:
+        for programs in write_all(refiners, feed()):
+            yield from _passed_over(waiting)
+            yield replace(programs, language=waiting.popleft()[0])
+        yield from _passed_over(waiting)
+
+
+def _passed_over(waiting: deque[tuple[str | None, bool]]) -> Iterator[DocumentPrograms]:
+    """Take what stands before the next text that a refiner was asked about."""
+    while waiting and not waiting[0][1]:
+        yield DocumentPrograms(None, (), language=waiting.popleft()[0])
 
 
 def write_safely(refiner: Refiner, texts: Iterable[str]) -> Iterator[DocumentPrograms]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from prox_spark.program.programs import DocumentPrograms
@@ -16,11 +16,11 @@ from prox_spark.refiner import Refiner
 from prox_spark.schemas import CHUNK_STRUCT, PROGRAMS
 from prox_spark.spark import arrow
 from prox_spark.spark.refiners import RefinerSet, describe_refiners
-from prox_spark.spark.worker import load_refiners, write_all
+from prox_spark.spark.worker import load_refiners, write_known
 
 WRITTEN = (
     f"doc_id STRING, text_hash STRING, doc_program STRING, doc_score FLOAT, chunks ARRAY<{CHUNK_STRUCT}>, "
-    "prompt_tokens BIGINT, new_tokens BIGINT, error STRING"
+    "prompt_tokens BIGINT, new_tokens BIGINT, error STRING, language STRING"
 )
 
 
@@ -29,12 +29,14 @@ class WriteUdf:
     """The function that Spark calls with Arrow batches of doc_id, text_hash and text; it travels to the workers.
 
     passing: also hand the text on, as a last column, for an EXECUTE in the same plan.
+    languages: pass over documents that are identified to be in another one; empty: do not identify.
     """
 
     paths: tuple[str, ...]
     fingerprints: tuple[str, ...]
     device: str
     passing: bool = False
+    languages: tuple[str, ...] = ()
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Yield the programs of the batches' documents, in order; batches out need not be batches in."""
@@ -60,7 +62,7 @@ class WriteUdf:
 
         ready: list[DocumentPrograms] = []
         size = 0
-        for programs in write_all(refiners, again()):
+        for programs in write_known(refiners, again(), self.languages):
             ready.append(programs)
             size += 200 + sum(100 + len(c.program) + 4 * len(c.line_scores or ()) for c in programs.chunks)
             if self.passing:
@@ -81,6 +83,7 @@ class WriteUdf:
             "prompt_tokens": pa.array([row.prompt_tokens for row in rows], pa.int64()),
             "new_tokens": pa.array([row.new_tokens for row in rows], pa.int64()),
             "error": arrow.column([row.error for row in rows], pa.string()),
+            "language": pa.array([row.language for row in rows], pa.string()),
         }
         if self.passing:
             columns["text"] = pa.array([key[2] for key in keys], pa.string())
@@ -89,9 +92,14 @@ class WriteUdf:
 
 def write_checked(checked: DataFrame, refiners: RefinerSet, device: str, passing: bool = False) -> DataFrame:
     """Return the programs of documents that passed CHECK (doc_id, text_hash, text): the columns of WRITTEN."""
-    udf = WriteUdf(refiners.paths, refiners.fingerprints, device, passing)
+    udf = WriteUdf(refiners.paths, refiners.fingerprints, device, passing, refiners.identified)
     schema = WRITTEN + (", text STRING" if passing else "")
     return checked.select("doc_id", "text_hash", "text").mapInArrow(udf, schema)
+
+
+def identified(programs: DataFrame) -> Column:
+    """Return the language that WRITE found; null where the rows are older than that column."""
+    return F.col("language") if "language" in programs.columns else F.lit(None).cast("string")
 
 
 def as_programs(written: DataFrame, refiners: RefinerSet, run_id: str | None, written_at: Any = None) -> DataFrame:
@@ -127,12 +135,14 @@ def write_programs(
     id_column: str = "doc_id",
     text_column: str = "text",
     device: str = "auto",
+    any_language: bool = False,
     run_id: str | None = None,
 ) -> DataFrame:
     """Return the programs of a DataFrame's documents: rows of the `programs` table, one a row of `df`, lazily.
 
     refiner: a bundle's name or path, a document bundle and a chunk bundle, or a `Refiner`; the workers load it
         themselves.
+    any_language: let the refiner read documents in all languages, not only in those that it was made for.
 
     A text that is null or not UTF-8 is no document: it has no row here (`refine` gives it one). Write the result to a
     table before anything else reads it: each reading runs the model again.
@@ -140,6 +150,6 @@ def write_programs(
     """
     from prox_spark.spark.frames import checked_frame
 
-    refiners = describe_refiners(refiner_paths(refiner))
+    refiners = describe_refiners(refiner_paths(refiner), not any_language)
     checked = checked_frame(df, id_column, text_column).where("reason IS NULL")
     return as_programs(write_checked(checked, refiners, device), refiners, run_id)

@@ -156,6 +156,27 @@ def test_write_keeps_keys_beside_their_programs(passing: bool) -> None:
     assert rows[0]["chunks"][0]["program"] == "remove_lines(line_start=1, line_end=1)"
 
 
+GERMAN = "Der Reiher steht minutenlang regungslos im flachen Wasser, und nur seine Augen folgen den Fischen. "
+ENGLISH = "The heron stands in the shallows for long minutes without moving, and only its eyes follow the fish. "
+
+
+@pytest.mark.parametrize("many", [1, 1300])
+def test_texts_in_other_languages_reach_no_refiner_and_keep_their_place(many: int) -> None:
+    some = [*[GERMAN] * many, ENGLISH, "Home", *[GERMAN] * many, ENGLISH + "boom", GERMAN]
+    given = [f"{text}{n}" for n, text in enumerate(some)]
+    found = list(worker.write_known([Hungry()], iter(given), ("en-GB",)))
+    assert len(found) == len(given)
+    for text, programs in zip(given, found, strict=True):
+        if text.startswith("Der"):
+            assert programs.passed_over and programs.language == "de"
+        elif "boom" in text:
+            assert programs.error and not programs.passed_over
+        else:
+            assert programs.doc_program == f"keep_doc() # {text}"
+            assert programs.language == ("en" if text.startswith("The") else None)
+    assert [p.language for p in worker.write_known([Hungry()], [GERMAN], ())] == [None]
+
+
 def test_an_empty_partition_loads_no_model() -> None:
     assert list(WriteUdf(("no such bundle",), ("0",), "cpu")(iter([]))) == []
     assert list(WriteUdf(("no such bundle",), ("0",), "cpu")(iter([batch_of()]))) == []
@@ -173,6 +194,7 @@ def joined(*rows: tuple[str, str | None, list[ChunkProgram], str | None]) -> pa.
             "chunks": arrow.structs([row[2] for row in rows], arrow.CHUNK_FIELDS),
             "error": pa.array([row[3] for row in rows], pa.string()),
             "language": pa.array([None] * len(rows), pa.string()),
+            "written_language": pa.array([None] * len(rows), pa.string()),
         }
     )
 
