@@ -25,6 +25,7 @@ NEXT = {
     "preflight": "writing programs",
     "write": "executing programs",
     "execute": "committing",
+    "cut": "asking",
     "ask": "asking",
 }
 DONE = {"write": "programs written", "ask": "answers kept", "done": "committed"}

@@ -34,7 +34,8 @@ def cut(text: str, task: str, max_chars: int) -> Iterator[Piece]:
     newline at most `max_chars` characters.
     """
     if task == "score":
-        yield Piece(0, 0, text.count("\n"), text[:max_chars], None if text[:max_chars].strip() else "blank")
+        shown = text[:max_chars]
+        yield Piece(0, 0, shown.count("\n"), shown, None if shown.strip() else "blank")
         return
     lines = split_lines(text)
     for number, (first, last) in enumerate(pack((len(line) + 1 for line in lines), max_chars)):

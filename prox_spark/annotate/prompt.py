@@ -1,4 +1,7 @@
-"""Prompts are files: a system message, a line `---`, and a user message in which `{text}` stands for the text."""
+"""Prompts are files: a system message, a line `---`, and a user message in which `{text}` stands for the text.
+
+Above the line there may be nothing: some models take no system message.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +26,8 @@ class Prompt:
     def messages(self, text: str) -> list[dict[str, str]]:
         """Return the chat messages about a text; whatever the text holds, it is put in once and as it is."""
         before, after = self.user.split(PLACE)
-        return [
-            {"role": "system", "content": self.system},
-            {"role": "user", "content": f"{before}{text}{after}"},
-        ]
+        system = [{"role": "system", "content": self.system}] if self.system else []
+        return [*system, {"role": "user", "content": f"{before}{text}{after}"}]
 
     @property
     def size(self) -> int:
@@ -50,8 +51,8 @@ def load_prompt(task: str, dialect: str, path: str | None = None) -> Prompt:
 
 def read_prompt(name: str, written: str) -> Prompt:
     """Return the prompt that a file's text holds; raises ConfigError."""
-    system, separator, user = written.replace("\r\n", "\n").partition(SEPARATOR)
-    if not separator or user.count(PLACE) != 1 or not system.strip():
+    system, separator, user = f"\n{written}".replace("\r\n", "\n").partition(SEPARATOR)
+    if not separator or user.count(PLACE) != 1:
         raise ConfigError(
             f"the prompt {name!r} must be a system message, a line '---', and a user message with {PLACE} once"
         )

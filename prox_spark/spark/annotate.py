@@ -79,6 +79,7 @@ class AnnotateSlice:
         self.desk = Desk(self.spark, self.work, number)
         self.rows = rows
         self.report = SliceReport(number)
+        self.missing_bytes = 0
 
     def run(self) -> None:
         """All stages."""
@@ -88,11 +89,14 @@ class AnnotateSlice:
             if missing:
                 self._ask(missing)
         finally:
-            self.report = self.report.add(counts={"not_asked": missing - self._count("asked")})
+            asked = self._count("asked")
+            # All pieces count for equally long: this is the rate by which the next run is cut into slices.
+            size = self.missing_bytes * asked // max(1, missing)
+            self.report = self.report.add(counts={"not_asked": missing - asked, "bytes_written": size})
         self._tell("done")
 
     def count_all(self) -> SliceReport:
-        """Count what is there, and what of it is answered; asks nothing."""
+        """Count what is there, and what of it is answered (`missing_bytes`: text of what is not); asks nothing."""
         checked, all_rows = check_slice(self.desk, self.rows)
         self._count_documents(checked, all_rows)
         good = checked.where("reason IS NULL").repartition(self._cutters, "doc_id")
@@ -106,9 +110,10 @@ class AnnotateSlice:
         if requests:
             numbers = self.missing.agg(F.count(F.lit(1)), F.coalesce(F.sum(F.octet_length("text")), F.lit(0))).first()
             assert numbers is not None
-            counts |= {"answered_before": requests - int(numbers[0]), "bytes_written": int(numbers[1])}
+            counts["answered_before"] = requests - int(numbers[0])
+            self.missing_bytes = int(numbers[1])
         self.report = self.report.add(counts=counts)
-        self._tell("check")
+        self._tell("cut")
         return self.report
 
     def _count_documents(self, checked: DataFrame, all_rows: int | None) -> None:

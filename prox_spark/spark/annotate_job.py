@@ -78,11 +78,12 @@ def plan_annotation(settings: AnnotateSettings, spark: SparkSession | None = Non
     """Return what a run would do. Reads the source and `annotations`; asks nothing, and needs no key."""
     spark = spark or get_spark()
     annotation = prepare_annotation(spark, settings, PLAN, None)
-    counts = AnnotateSlice(annotation, annotation.work.source.batch(spark), -1).count_all().counts
+    everything = AnnotateSlice(annotation, annotation.work.source.batch(spark), -1)
+    counts = everything.count_all().counts
     requests, answered = counts.get("requests", 0), counts.get("answered_before", 0)
     missing = requests - answered
     to_ask = missing if settings.max_requests is None else min(missing, settings.max_requests)
-    text_bytes = counts.get("bytes_written", 0) * to_ask // max(1, missing)
+    text_bytes = everything.missing_bytes * to_ask // max(1, missing)
     prompt = annotation.question.prompt
     typical = TYPICAL_ANSWER.get(settings.task)
     return AnnotationPlan(

@@ -112,7 +112,7 @@ class AskUdf:
 
 @dataclass(frozen=True)
 class KnockUdf:
-    """Sends one short request, to see whether the endpoint takes the key and has the model."""
+    """Sends one short request, to see whether the endpoint takes the key, the model and a request of this form."""
 
     question: Question
 
@@ -123,7 +123,7 @@ class KnockUdf:
         try:
             asker = Asker[None](
                 client,
-                lambda _: [{"role": "user", "content": "Are you there? Answer yes."}],
+                lambda _: question.prompt.messages("Home\nA page of one line."),
                 lambda _, __: Reading(),
                 attempts=question.attempts,
                 backoff=question.backoff,

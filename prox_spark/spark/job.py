@@ -46,7 +46,7 @@ PLAN = "plan"
 class Progress:
     """How far a run is; handed to `on_progress` at the end of every stage of every slice.
 
-    stage: `check`, `preflight`, `write`, `execute` or `done`: what has just ended.
+    stage: `check`, `preflight`, `write`, `execute` (an annotation: `cut`, `ask`) or `done`: what has just ended.
     slice: number of the slice, from 0.
     documents: source rows that are accounted for so far in this run; answers, for an annotation.
     total: how many there are in all; None where that is not known without reading the source.

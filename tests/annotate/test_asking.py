@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
@@ -12,6 +14,7 @@ from pydantic import SecretStr
 from prox_spark.annotate.asking import ENOUGH_FAILURES, Answer, Asker
 from prox_spark.annotate.client import Client, Endpoint, _seconds
 from prox_spark.annotate.readings import read_answer
+from prox_spark.schemas import ANNOTATION_ERRORS
 from tests.helpers.chat_server import HABITS, KEY, ChatServer, chat_server
 
 
@@ -86,6 +89,13 @@ def test_every_kind_of_trouble_ends_in_an_answer_of_its_own(
     assert answers["cut"].content == '{"education": 4, "fo'
     assert answers["echo"].detail == "What is Bearer [key]?"
     assert KEY not in repr(answers) + caplog.text + repr(endpoint(server.url))
+
+
+def test_every_error_is_declared_and_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "annotate.md").read_text(encoding="utf-8")
+    assert [error for error in ANNOTATION_ERRORS if f"`{error}`" not in page] == []
+    happened = {re.sub(r"^http_\d+$", "http_<status>", error) for _, error, _ in OUTCOMES.values() if error}
+    assert happened <= set(ANNOTATION_ERRORS)
 
 
 def test_a_paid_answer_is_kept_when_the_second_try_fails(server: ChatServer) -> None:

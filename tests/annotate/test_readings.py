@@ -152,7 +152,8 @@ def test_prompts_of_ones_own(tmp_path: Path) -> None:
     mine = tmp_path / "mine.txt"
     mine.write_text("Judge.\n---\nPage: {text}\n", encoding="utf-8")
     assert load_prompt("score", "prox", str(mine)).messages("x")[1]["content"] == "Page: x"
-    for wrong in ("no separator {text}", "a\n---\nno place", "a\n---\n{text} {text}", "\n---\n{text}"):
+    assert [message["role"] for message in read_prompt("w", "---\n{text}").messages("x")] == ["user"]
+    for wrong in ("no separator {text}", "a\n---\nno place", "a\n---\n{text} {text}"):
         with pytest.raises(ConfigError, match="the prompt 'w' must be"):
             read_prompt("w", wrong)
     with pytest.raises(ConfigError, match="cannot read the prompt"):
