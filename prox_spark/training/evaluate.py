@@ -106,7 +106,7 @@ def evaluate(
     sets = _sets(pages, gold, negatives, clean)
     made = {
         contender.name: {
-            which: contender.refine([(text.text, "en") for text in texts]) for which, texts in sets.items()
+            which: contender.refine([(text.text, text.language) for text in texts]) for which, texts in sets.items()
         }
         for contender in (evaluated, *rivals)
     }
@@ -185,7 +185,8 @@ def _sets(
     sets = {}
     if gold:
         # Both renderings of a page have the same gold text.
-        sets["gold"] = [PlainText(id, "gold", text) for id, text in {page.id: page.gold for page in pages}.items()]
+        once = {page.id: page for page in pages}.values()
+        sets["gold"] = [PlainText(page.id, "gold", page.gold, page.language) for page in once]
     if negatives is not None:
         sets["negatives"] = read_texts(negatives)
     if clean is not None:

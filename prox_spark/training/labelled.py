@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from prox_spark.errors import SourceError
+from prox_spark.errors import ConfigError, SourceError
+from prox_spark.text.language import identify
 from prox_spark.training.data import MAX_LINE_SHARE
+from prox_spark.training.records import line_share, read_records
 
 
 @dataclass(frozen=True)
@@ -35,32 +37,56 @@ class LabelledPage:
 
 @dataclass(frozen=True)
 class PlainText:
-    """A text of a set: ``kind`` says what it is, for the breakdown."""
+    """A text of a set: ``kind`` says what it is, for the breakdown; ``language`` is a code."""
 
     id: str
     kind: str
     text: str
+    language: str
 
 
 def read_labelled(path: Path, languages: Sequence[str] = ("en",)) -> list[LabelledPage]:
     """The usable pages of a records file (see docs/training.md) in these languages; none given: in all."""
-    return [_page(record) for record in _records(path) if _usable(record, languages)]
+    return [_page(record) for record in read_records(path) if _usable(record, languages)]
 
 
 def read_texts(path: Path) -> list[PlainText]:
-    """A set of texts: JSON lines with ``id``, ``kind`` and ``text``, gzipped or not."""
-    return [PlainText(str(record["id"]), str(record["kind"]), record["text"]) for record in _records(path)]
+    """A set of texts: JSON lines with ``id``, ``kind`` and ``text``, gzipped or not.
+
+    Their language is identified as a job does it; a text whose language is not certain counts as English, and so do all
+    texts where the identifier is not installed. Raises SourceError for a file that is missing or not of this form.
+    """
+    if not path.is_file():
+        raise SourceError(f"no such file: {path}")
+    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+        return [_text(line, f"{path}, line {number}") for number, line in enumerate(file, 1)]
+
+
+def _text(line: str, where: str) -> PlainText:
+    try:
+        record = json.loads(line)
+        found = PlainText(str(record["id"]), str(record["kind"]), str(record["text"]), "en")
+    except (ValueError, KeyError, TypeError) as error:
+        raise SourceError(f"{where}: not an object with id, kind and text") from error
+    return replace(found, language=_identified(found.text) or "en")
+
+
+def _identified(text: str) -> str | None:
+    try:
+        return identify(text)
+    except ConfigError:
+        return None
 
 
 def _usable(record: dict[str, Any], languages: Sequence[str]) -> bool:
-    collapsed = record["rendering"] == "extracted" and record["hints"]["max_line_share"] > MAX_LINE_SHARE
-    return not collapsed and (not languages or record["lang"] in languages)
+    collapsed = record["rendering"] == "extracted" and line_share(record) > MAX_LINE_SHARE
+    return "lines" in record and not collapsed and (not languages or record["lang"] in languages)
 
 
 def _page(record: dict[str, Any]) -> LabelledPage:
     return LabelledPage(
         id=record["id"],
-        source=record.get("source", ""),
+        source=record["source"],
         domain=record["domain"],
         language=record["lang"],
         rendering=record["rendering"],
@@ -69,15 +95,3 @@ def _page(record: dict[str, Any]) -> LabelledPage:
         raw=record["raw_text"],
         gold=record["gold_text"],
     )
-
-
-def _records(path: Path) -> Iterator[dict[str, Any]]:
-    if not path.is_file():
-        raise SourceError(f"no such file: {path}")
-    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                try:
-                    yield json.loads(line)
-                except ValueError as error:
-                    raise SourceError(f"{path}, line {number}: not JSON") from error

@@ -160,3 +160,9 @@ def test_results_can_be_shown_and_kept(data: Path) -> None:
 def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="no such file"):
         evaluate(REFINER, tmp_path / "none.jsonl.gz")
+
+
+def test_a_set_of_texts_names_the_line_that_is_none(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "clean.jsonl").write_text('{"id": 1, "kind": "a", "text": "b"}\n{"id": 2}\n', encoding="utf-8")
+    with pytest.raises(SourceError, match="line 2: not an object with id, kind and text"):
+        evaluate(REFINER, data, clean=tmp_path / "clean.jsonl")
