@@ -31,7 +31,7 @@ SCRIPT = "javascript"
 # Paper: "removed any page where the phrase 'lorem ipsum' appeared", "removed any pages that contained a curly bracket".
 PLACEHOLDER = "lorem ipsum"
 BRACKET = "{"
-# Paper: lines with these phrases are boilerplate policy notices; code: the list.
+# Paper and code: lines with these phrases are boilerplate policy notices.
 POLICY = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
 # Paper: "removed any such markers (e.g. [1], [citation needed])"; code: the pattern.
 CITATION = re.compile(r"\[\d*\]|\[edit\]|\[citation needed\]")
