@@ -19,8 +19,17 @@ if TYPE_CHECKING:
 _SOURCE, _TABLES, _ASKED, _ENDPOINT, _RUN = "Source", "Tables", "What is asked", "Whom", "How it runs"
 
 # Options that are settings of the job; all others are settings of the annotation.
-_JOB_OPTIONS = ("source", "format", "tables", "id_column", "text_column", "max_error_rate", "batch_bytes")
-_JOB_OPTIONS += ("write_partitions", "checkpoints")
+_JOB_OPTIONS = (
+    "source",
+    "format",
+    "tables",
+    "id_column",
+    "text_column",
+    "max_error_rate",
+    "batch_bytes",
+    "write_partitions",
+    "checkpoints",
+)
 
 
 def _option(panel: str, *names: str, help: str) -> Any:

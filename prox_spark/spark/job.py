@@ -140,7 +140,7 @@ class Run:
     started_at: datetime = field(default_factory=ledger.utc_now)
     finished: list[SliceReport] = field(default_factory=list)
     total: int | None = None
-    kept: dict[str, object] = field(default_factory=dict)
+    kept: Mapping[str, object] = field(default_factory=dict)
 
     def told(self, stage: str, report: SliceReport) -> None:
         """Hand on how far the run is; `report` is of the slice in work."""
