@@ -40,16 +40,16 @@ def build_data(
     from prox_spark import cli
 
     cli._needs("datasketch", "data")
-    if (output is None) == (negatives is None):
-        raise ConfigError("say either --out DIRECTORY for training data, or --negatives FILE for texts worth dropping")
     building = importlib.import_module("prox_spark.training.build")
-    if negatives is not None:
-        if len(sources) > 1:
-            raise ConfigError("--negatives makes its texts from one file of records")
+    if output is None:
+        if negatives is None or len(sources) > 1:
+            raise ConfigError("say --out DIRECTORY for training data, or --negatives FILE with one file of records")
         with cli.log.status("making documents"):
             kinds = building.write_negatives(sources[0], negatives, count, seed)
         cli.out.print(_counts("kind", kinds))
         return
+    if negatives is not None:
+        raise ConfigError("--out builds training data, --negatives only writes texts worth dropping: say one of them")
     card = importlib.import_module("prox_spark.training.data_card")
     settings = building.BuildSettings(dialect, seed, valid_share, negative_share, clean_share, planted_share)
     with cli.log.status("building"):

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rapidfuzz.distance import LCSseq
+from rapidfuzz.distance import LCSseq, MatchingBlock
 
 Span = tuple[int, int]
 
@@ -23,8 +23,15 @@ MAX_DELETIONS = 5
 # Comparing every line of a stretch with every other one stays below this number of comparisons.
 MAX_COMPARISONS = 60_000
 
+# Lining up takes a bit of memory for each pair of words in a stretch; this is 128 MiB.
+MAX_PAIRS = 2**30
+
 _TOKEN = re.compile(r"\w+|\W")
 _WORD = re.compile(r"\w+")
+
+
+class TooLong(Exception):
+    """Two texts differ over so long a stretch that lining it up would need too much memory."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,10 @@ class Aligned:
 
 
 def align(raw: Sequence[str], clean: Sequence[str]) -> list[Aligned]:
-    """Say for every raw line what became of it in the clean text. Blank lines pair up with blank lines only."""
+    """Say for every raw line what became of it in the clean text. Blank lines pair up with blank lines only.
+
+    Raises TooLong where some thirty thousand words have to be compared with as many.
+    """
     pairs = _equal_lines(raw, clean)
     for gap in _gaps(pairs, len(raw), len(clean)):
         pairs += _similar_lines(raw, clean, *gap)
@@ -67,7 +77,7 @@ def _equal_lines(raw: Sequence[str], clean: Sequence[str]) -> list[tuple[int, in
     """Pairs of lines that are equal but for white space; blank ones only where their neighbours leave no doubt."""
     here = [(number, key) for number, line in enumerate(raw) if (key := " ".join(line.split()))]
     there = [(number, key) for number, line in enumerate(clean) if (key := " ".join(line.split()))]
-    blocks = LCSseq.editops([key for _, key in here], [key for _, key in there]).as_matching_blocks()
+    blocks = _common([key for _, key in here], [key for _, key in there])
     return [(here[b.a + i][0], there[b.b + i][0]) for b in blocks for i in range(b.size)]
 
 
@@ -128,7 +138,7 @@ def _scattered_words(
     if not there:
         return []
     words = [(number, word) for number in range(first, end) for word in _WORD.findall(raw[number])]
-    blocks = LCSseq.editops([word for _, word in words], there).as_matching_blocks()
+    blocks = _common([word for _, word in words], there)
     kept = [0] * (end - first)
     for block in blocks:
         for number, _ in words[block.a : block.a + block.size]:
@@ -143,7 +153,7 @@ def _paired(raw: str, clean: str, partner: int) -> Aligned:
     if raw == clean:
         return Aligned(1.0, partner)
     tokens = [(match.start(), match.end()) for match in _TOKEN.finditer(raw)]
-    blocks = LCSseq.editops([raw[start:end] for start, end in tokens], _TOKEN.findall(clean)).as_matching_blocks()
+    blocks = _common([raw[start:end] for start, end in tokens], _TOKEN.findall(clean))
     deletions, after = [], 0
     for block in blocks:
         if block.a > after and raw[tokens[after][0] : tokens[block.a - 1][1]].strip():
@@ -152,6 +162,13 @@ def _paired(raw: str, clean: str, partner: int) -> Aligned:
     words = _WORD.findall(raw)
     coverage = common_words(raw, clean) / len(words) if words else 1.0
     return Aligned(coverage, partner, tuple(deletions) if len(deletions) <= MAX_DELETIONS else ())
+
+
+def _common(here: list[str], there: list[str]) -> list[MatchingBlock]:
+    """The longest common subsequence of two sequences, as blocks."""
+    if len(here) * len(there) > MAX_PAIRS:
+        raise TooLong(f"{len(here)} pieces cannot be lined up with {len(there)}")
+    return LCSseq.editops(here, there).as_matching_blocks()
 
 
 def after_deletions(line: str, deletions: Sequence[Span]) -> str:

@@ -13,6 +13,7 @@ from random import Random
 
 from prox_spark.errors import ConfigError, SourceError
 from prox_spark.program.dialects import get_dialect
+from prox_spark.training.alignment import TooLong
 from prox_spark.training.data import MAX_LINE_SHARE, Page, read_pages
 from prox_spark.training.heldout_negatives import heldout_negatives
 from prox_spark.training.labelling import LabelledLine, labelled_lines, written_for
@@ -48,7 +49,8 @@ class Built:
     """The figures of the data card.
 
     ``documents`` by split, kind and language; ``sources`` by name, licence and quality of labels; ``left_out`` by
-    reason; ``lines`` by label and mask; ``programs`` by what they say; ``copies``: near-duplicates between domains.
+    reason; ``lines`` by label and mask; ``programs`` by what they say; ``copies``: near-duplicates between domains;
+    ``hashes`` by what the file was for and its name.
     """
 
     settings: BuildSettings
@@ -58,7 +60,7 @@ class Built:
     lines: Counter[str] = field(default_factory=Counter)
     programs: Counter[str] = field(default_factory=Counter)
     copies: int = 0
-    hashes: dict[str, str] = field(default_factory=dict)
+    hashes: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def count(self, split: str, record: Record) -> None:
         """Take in one document that is written."""
@@ -66,7 +68,8 @@ class Built:
         if record["source"] != "made":
             self.sources[record["source"], record["license"], record["label_quality"]] += 1
         for line in record["lines"]:
-            self.lines[f"{line['label']}, masked: {line['mask']}" if "mask" in line else line["label"]] += 1
+            label = "keep, with deletions" if "delete" in line else line["label"]
+            self.lines[f"{label}, masked: {line['mask']}" if "mask" in line else label] += 1
         calls = {call.split("(")[0] for call in record["program"].split("\n")}
         self.programs.update(f"with {name}" for name in calls | {record["doc_program"].split("(")[0]})
         self.programs["exactly the clean text"] += record["exact"]
@@ -89,13 +92,22 @@ def build(sources: Sequence[Path], out: Path, settings: BuildSettings, apart: Se
     for split, path in zip(SPLITS, targets, strict=True):
         write_records(path, builder.from_sources(split))
         write_records(path, builder.negatives(split, path), more=True)
-    builder.built.hashes = {path.name: sha256(path) for path in [*sources, *apart, *targets]}
+    files = (("source", sources), ("kept apart", apart), ("written", targets))
+    builder.built.hashes = {(use, path.name): sha256(path) for use, paths in files for path in paths}
     return builder.built
 
 
 def write_negatives(source: Path, out: Path, count: int, seed: int) -> Counter[str]:
-    """Write documents for evaluation that are worth dropping, as JSON lines (id, kind, text); return counts by kind."""
-    pages, foreign = _pool(source, Counter(record["lang"] for record in read_records(source)))
+    """Write documents for evaluation that are worth dropping, as JSON lines (id, kind, text); return counts by kind.
+
+    They are made from labelled pages; raises SourceError for a file of pairs, and for one without pages.
+    """
+    languages = Counter[str]()
+    for record in read_records(source):
+        if "lines" not in record:
+            raise SourceError(f"{source} has no labels of lines; build training data from it first, and take that")
+        languages[record["lang"]] += 1
+    pages, foreign = _pool(source, languages)
     if not pages:
         raise SourceError(f"{source} has no pages that documents could be made from")
     rows = list(heldout_negatives(pages, count, seed, foreign))
@@ -125,7 +137,12 @@ class _Builder:
         cleaned: set[str] = set()
         for record in self._records(split):
             chance = Random(f"{self.settings.seed}/{record['id']}")
-            yield from self._counted(split, record, labelled_lines(record))
+            try:
+                lines = labelled_lines(record)
+            except TooLong:
+                self.built.left_out["too long to be lined up"] += 1
+                continue
+            yield from self._counted(split, record, lines)
             clean = [line for line in record["gold_text"].split("\n") if line.strip()]
             reliable = record["label_quality"].startswith("gold") and record["gold_text"] not in cleaned
             if reliable and sum(len(line.split()) for line in clean) >= _LEAST_CLEAN_WORDS:

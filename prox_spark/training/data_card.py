@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from prox_spark.training.build import Built
+from prox_spark.training.build import SPLITS, Built
 from prox_spark.training.splitting import SIMILAR
 from prox_spark.version import __version__
 
@@ -63,27 +64,23 @@ def write_card(built: Built, path: Path) -> None:
         "left_out": _table(("reason", "records"), _rows(built.left_out)),
         "lines": _table(("label", "lines"), _rows(built.lines)),
         "programs": _table(("programs", "records"), _rows(built.programs)),
-        "hashes": _table(("file", "sha256"), built.hashes.items()),
+        "hashes": _table(("use", "file", "sha256"), _rows(built.hashes)),
     }
     path.write_text(_TEXT.format(version=__version__, similar=SIMILAR, copies=built.copies, **values), encoding="utf-8")
 
 
 def _documents(built: Built) -> str:
-    languages = Counter[str]()
-    for (_, _, language), number in built.documents.items():
-        languages[language] += number
-    shown = [name for name, _ in languages.most_common()]
-    keys = sorted({(split, kind) for split, kind, _ in built.documents})
-    rows = [
-        (split, kind, sum(counts), *counts)
-        for split, kind in keys
-        for counts in [[built.documents[split, kind, language] for language in shown]]
-    ]
-    return _table(("split", "kind", "documents", *shown), rows)
+    kinds, languages = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+    for (split, kind, language), number in built.documents.items():
+        kinds[split, kind] += number
+        languages[language, split] += number
+    codes = sorted({code for code, _ in languages}, key=lambda code: (-languages[code, SPLITS[0]], code))
+    rows = [(code, *(languages[code, split] for split in SPLITS)) for code in codes]
+    return f"{_table(('split', 'kind', 'documents'), _rows(kinds))}\n\n{_table(('language', *SPLITS), rows)}"
 
 
-def _rows(counts: Counter[str] | Counter[tuple[str, str, str]]) -> list[tuple[object, ...]]:
-    return sorted((*((key,) if isinstance(key, str) else key), number) for key, number in counts.items())
+def _rows(counts: Mapping[Any, object]) -> list[tuple[object, ...]]:
+    return [(*((key,) if isinstance(key, str) else key), counts[key]) for key in sorted(counts)]
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -107,7 +107,7 @@ def test_the_seed_decides_and_a_given_set_is_kept_apart(source: Path, tmp_path: 
     other = BuildSettings(**{**vars(SETTINGS), "seed": 2})
     test_set = write_records(tmp_path / "test.jsonl.gz", [page(3, id="given", domain="test.example")])
     apart = build([source], tmp_path / "c", other, apart=[test_set])
-    assert apart.hashes["train.jsonl.gz"] != first.hashes["train.jsonl.gz"]
+    assert apart.hashes["written", "train.jsonl.gz"] != first.hashes["written", "train.jsonl.gz"]
     ids = {row["id"] for name in ("train", "valid") for row in written(tmp_path / "c" / f"{name}.jsonl.gz")}
     assert "page-4" in ids and not {"page-3", "copy", "page-30"} & ids
 
@@ -126,8 +126,11 @@ def test_what_labels_are_unsure_of_is_masked_and_mixed_lines_are_mended() -> Non
     assert found[1].deletions == ((31, len(str(lines[1]["text"]))),)
 
 
-def test_negatives_for_evaluation_are_written_as_texts(source: Path, tmp_path: Path) -> None:
-    counts = write_negatives(source, tmp_path / "negatives.jsonl", 30, seed=7)
+def test_negatives_for_evaluation_are_written_as_texts(source: Path, splits: Any, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="no labels"):
+        write_negatives(source, tmp_path / "negatives.jsonl", 30, seed=7)
+    built = source.parent / "built" / "train.jsonl.gz"
+    counts = write_negatives(built, tmp_path / "negatives.jsonl", 30, seed=7)
     texts = read_texts(tmp_path / "negatives.jsonl")
     assert counts.total() == len(texts) == 30 and set(counts) == {text.kind for text in texts}
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prox_spark.program.execute import Guards, execute
-from prox_spark.training.alignment import after_deletions, align
+from prox_spark.training.alignment import TooLong, after_deletions, align
 from prox_spark.training.planting import planted
 from prox_spark.training.programs import Verdict, write_programs
 
@@ -76,6 +76,13 @@ def test_the_alignment_finds_what_went() -> None:
     assert after_deletions(raw[1], found[1].deletions) == clean[0]
     assert [aligned.coverage for aligned in found[2:5]] == [0.0, 1.0, 1.0]
     assert found[0].coverage == found[6].coverage == 0.0
+
+
+def test_memory_has_a_bound() -> None:
+    with pytest.raises(TooLong):
+        align(["a b " * 20_000], ["b c " * 20_000])
+    same = [f"Line {number} of many." for number in range(2_000)]
+    assert all(aligned.partner == number for number, aligned in enumerate(align(same, same)))
 
 
 def test_noise_that_stands_elsewhere_too_is_named_by_its_neighbourhood() -> None:
