@@ -91,7 +91,8 @@ def figures(progress: Progress) -> str:
     if tokens:
         parts.append(f"{number(tokens)} tokens")
     if passed > 0 and done:
-        rate = f"{done / passed:,.1f} {unit}/s"
+        each = done / passed
+        rate = f"{each:,.1f} {unit}/s" if each >= 1 else f"{each:.2g} {unit}/s"
         parts.append(f"{rate}, {number(tokens / passed)} tokens/s" if tokens else rate)
     left = time_left(progress)
     if left is not None and progress.stage != "done":

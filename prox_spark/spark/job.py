@@ -25,7 +25,7 @@ from prox_spark.spark.ledger import SliceReport
 from prox_spark.spark.refiners import describe_refiners, find_refiners
 from prox_spark.spark.session import get_spark
 from prox_spark.spark.slices import Slice, run_slice
-from prox_spark.spark.sources import open_source
+from prox_spark.spark.sources import open_source, reading
 from prox_spark.spark.tables import Tables, create_views
 from prox_spark.spark.work import Work
 from prox_spark.text.language import need_identifier
@@ -217,7 +217,8 @@ def plan_job(settings: JobSettings, command: Command = "refine", spark: SparkSes
     """Return what a run would do. Reads the source and `programs`; writes nothing and loads no model."""
     spark = spark or get_spark()
     work = prepare(spark, settings, command, PLAN)
-    tally = Slice(work, work.source.batch(spark), -1).count_all()
+    with reading():
+        tally = Slice(work, work.source.batch(spark), -1).count_all()
     rate = None
     if tally.unwritten and work.programs_in.exists(spark, "runs"):
         rate = ledger.last_rate(work.programs_in.read(spark, "runs"), work.refiners.write_key)
@@ -365,4 +366,5 @@ def _rows_to_come(spark: SparkSession, work: Work) -> int | None:
         )
         if work.tables.read(spark, "runs").where(same).select("run_id").first() is not None:
             return None
-    return int(work.source.batch(spark).count())
+    with reading():
+        return int(work.source.batch(spark).count())

@@ -116,7 +116,7 @@ def find_refiners(spark: SparkSession, settings: JobSettings, tables: Tables) ->
     if settings.refiners:
         return describe_refiners(settings.refiners, settings.identifies)
     if not tables.exists(spark, "runs"):
-        raise ConfigError(f"no programs in {tables.location}: write them first, or say where they are")
+        raise ConfigError(f"no programs in {tables.location}: write them first, or say with --programs where they are")
     runs = tables.read(spark, "runs").where("command IN ('write', 'refine') AND write_key IS NOT NULL")
     if settings.write_key:
         runs = runs.where(F.col("write_key").startswith(settings.write_key))
@@ -125,7 +125,7 @@ def find_refiners(spark: SparkSession, settings: JobSettings, tables: Tables) ->
     )
     rows = newest.orderBy("write_key").take(10)
     if not rows:
-        raise ConfigError(f"no programs in {tables.location}: write them first, or say where they are")
+        raise ConfigError(f"no programs in {tables.location}: write them first, or say with --programs where they are")
     if len(rows) > 1:
         listing = "; ".join(f"{row.write_key[:12]} ({row.refiner})" for row in rows)
         raise ConfigError(

@@ -19,6 +19,7 @@ from prox_spark.spark.frames import execute_policy
 from prox_spark.spark.ledger import SliceReport
 from prox_spark.spark.moves import leaving, put_in_quarantine, take_out
 from prox_spark.spark.preflight import judge, measure, probe
+from prox_spark.spark.sources import unreadable
 from prox_spark.spark.tables import ACTION
 from prox_spark.spark.tally import Tally, count, place
 from prox_spark.spark.work import Desk, Work
@@ -38,7 +39,8 @@ def run_slice(work: Work, rows: DataFrame, number: int) -> None:
     try:
         one.run()
     except Exception as error:
-        failure = (type(error).__name__, str(error)) if isinstance(error, ProxError) else ("", str(error))
+        ours = error if isinstance(error, ProxError) else unreadable(error)
+        failure = (type(ours).__name__, str(ours)) if ours else ("", str(error))
         ledger.write_report(one.spark, work.reports, one.report.add(failure=failure))
         raise
     ledger.write_report(one.spark, work.reports, one.report)

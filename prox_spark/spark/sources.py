@@ -7,6 +7,9 @@ rows that could not be read, and the carried columns under their own names and t
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +30,12 @@ CORRUPT = "_corrupt_record"
 FORBIDDEN = set(" ,;{}()\n\t=")
 FILE_ENDINGS = (".jsonl", ".json", ".ndjson", ".gz", ".bz2", ".zst", ".parquet", ".wet", ".warc", ".txt")
 PEEKED_LINES = 100
+CAUSE = re.compile(r"Caused by: [\w.$]+: ([^\n]+)")
+SQLSTATE = re.compile(r"\s*SQLSTATE: \w+\s*$")
+# What Spark says of a file that is there and cannot be read, somewhere in a long message.
+UNREADABLE = re.compile(
+    r"\[FAILED_READ_FILE[.\w]*\] Encountered error while reading file (?P<file>\S+?)\.(?=\s|$)(?P<hint>[^\n]*)"
+)
 
 
 @dataclass(frozen=True)
@@ -128,11 +137,15 @@ class Source:
 def open_source(spark: SparkSession, settings: JobSettings) -> Source:
     """Look at the source without reading its rows; raises SourceError or SchemaError with what to do about it."""
     location, pattern, by_name = _locate(spark, settings)
+    if settings.format != "delta" and os.path.isdir(os.path.join(location, "_delta_log")):
+        raise SourceError(f"{settings.source!r} is a Delta table; its files hold deleted rows too: --format delta")
     found = Source(settings, location, pattern, by_name, ())
     try:
         schema = found.batch(spark).schema
-    except AnalysisException as error:
-        raise SourceError(f"cannot read {settings.format} source {settings.source!r}: {_first_line(error)}") from None
+    except Exception as error:
+        raise SourceError(
+            f"cannot read {settings.format} source {settings.source!r}: {_why(error, settings)}"
+        ) from None
     fields = {"wet": lambda: list(WET_FIELDS), "jsonl": lambda: _declared(spark, settings)}.get(
         settings.format, lambda: list(schema.fields)
     )()
@@ -173,7 +186,7 @@ def _is_single_file(spark: SparkSession, settings: JobSettings) -> bool:
     try:
         first = spark.read.format("binaryFile").load(name).select("path").first()
     except AnalysisException as error:
-        raise SourceError(f"cannot read {settings.format} source {name!r}: {_first_line(error)}") from None
+        raise SourceError(f"cannot read {settings.format} source {name!r}: {_why(error, settings)}") from None
     return first is not None and str(first[0]).endswith("/" + name.rpartition("/")[2])
 
 
@@ -263,12 +276,26 @@ def _check_names(carried: list[StructField]) -> None:
 
 
 def _peek(spark: SparkSession, source: Source) -> None:
-    """Raise SourceError when none of a jsonl source's first lines has the id, or the text."""
-    parsed = source.documents(source.batch(spark).limit(PEEKED_LINES)).where("_problem IS NULL")
-    found = parsed.agg(F.count(F.lit(1)), F.count("doc_id"), F.count("text")).first()
-    if not found or not found[0]:
-        return
+    """Raise SourceError when none of a jsonl source's first lines is JSON, or has the id, or the text."""
     settings = source.settings
+    lines = source.batch(spark).limit(PEEKED_LINES)
+    good = F.col("_problem").isNull()
+    counts = [F.count(F.when(good, value)) for value in (F.lit(1), F.col("doc_id"), F.col("text"))]
+    try:
+        found = source.documents(lines).agg(*counts, F.count(F.lit(1))).first()
+    except Exception as error:
+        raise SourceError(
+            f"cannot read {settings.format} source {settings.source!r}: {_why(error, settings)}"
+        ) from None
+    if not found or not found[3]:
+        return
+    if not found[0]:
+        raise SourceError(
+            f"none of the first {found[3]} lines of {settings.source!r} is a JSON object; jsonl has one a line. "
+            "Other formats: --format delta, parquet, wet"
+        )
+    keys = lines.select(F.json_object_keys("value").alias("keys")).where("keys IS NOT NULL").first()
+    there = f"; it has: {', '.join(keys[0])}" if keys else ""
     for seen, name, option in (
         (found[2], settings.text_column, "--text-column"),
         (found[1], settings.id_column, "--id-column"),
@@ -276,7 +303,8 @@ def _peek(spark: SparkSession, source: Source) -> None:
         if not seen:
             offer = ", or take the text's sha256 as id: --id-column text_hash" if option == "--id-column" else ""
             raise SourceError(
-                f"none of the first {found[0]} lines has a value for {name!r}; name the field with {option}{offer}"
+                f"none of the first {found[0]} lines has a value for {name!r}{there}. "
+                f"Name the field with {option}{offer}"
             )
 
 
@@ -334,3 +362,37 @@ def _quoted(name: str) -> Column:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0]
+
+
+def _why(error: Exception, settings: JobSettings) -> str:
+    """Return why a source cannot be opened, in words where Spark's own say too little."""
+    broken = unreadable(error)
+    if broken is not None:
+        return str(broken)
+    said = _first_line(error)
+    if settings.format == "delta" and ("DELTA_TABLE_NOT_FOUND" in said or "is not a Delta table" in said):
+        return "there is no Delta table. Delta is the default; for files say --format parquet, jsonl or wet"
+    if "UNABLE_TO_INFER_SCHEMA" in said:
+        return f"there are no {settings.format} files in it"
+    if "PATH_NOT_FOUND" in said:
+        return "no such file or folder"
+    return SQLSTATE.sub("", said)
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Raise what Spark says of a file that it cannot read as a SourceError."""
+    try:
+        yield
+    except Exception as error:
+        raise unreadable(error) or error from None
+
+
+def unreadable(error: Exception) -> SourceError | None:
+    """Return what Spark said of a file that it could not read, as an error of ours; None for another failure."""
+    found = UNREADABLE.search(str(error))
+    if found is None:
+        return None
+    causes = CAUSE.findall(str(error))
+    hint = SQLSTATE.sub("", found["hint"]).strip() or (causes[-1] if causes else "")
+    return SourceError(f"the file {found['file']} cannot be read{': ' if hint else ''}{hint}")

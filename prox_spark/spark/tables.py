@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructField
 
 from prox_spark.config import is_directory
-from prox_spark.errors import SchemaError
+from prox_spark.errors import ConfigError, SchemaError
 from prox_spark.schemas import REFINE_TABLES, TABLES, VIEWS, column_ddl, ddl
 
 # Nothing that a reader other than Spark could not read: no deletion vectors, no column mapping, no row tracking.
@@ -115,10 +115,15 @@ class Tables:
         ]
         properties = ", ".join(f"'{key}' = '{value}'" for key, value in PROPERTIES.items())
         comment = TABLES[name].comment.replace("'", "\\'")
-        spark.sql(
-            f"CREATE TABLE IF NOT EXISTS {self.name(name)} ({', '.join(columns)}) USING DELTA "
-            f"COMMENT '{comment}' TBLPROPERTIES ({properties})"
-        )
+        try:
+            spark.sql(
+                f"CREATE TABLE IF NOT EXISTS {self.name(name)} ({', '.join(columns)}) USING DELTA "
+                f"COMMENT '{comment}' TBLPROPERTIES ({properties})"
+            )
+        except Exception as error:
+            if "DELTA_CANNOT_CREATE_LOG_PATH" not in str(error):
+                raise
+            raise ConfigError(f"nothing can be written at {self.root}; --tables names another place") from None
 
     def _fit(self, spark: SparkSession, name: str, extra: Sequence[StructField]) -> None:
         there = {field.name.lower(): field.dataType.simpleString() for field in self.read(spark, name).schema.fields}

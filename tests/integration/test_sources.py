@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from prox_spark.config import job_settings
-from prox_spark.errors import SchemaError, SourceError
+from prox_spark.errors import ConfigError, SchemaError, SourceError
 from prox_spark.spark.job import plan_job
 from prox_spark.spark.sources import open_source
+from prox_spark.spark.tables import Tables
 from tests.helpers.spark_jobs import check_accounts, check_places, page, rows_of, run
 
 pytestmark = pytest.mark.integration
@@ -202,6 +203,38 @@ def test_other_errors_of_sources(spark: Any, tmp_path: Path) -> None:
     with pytest.raises(SchemaError, match="is not Spark DDL"):
         opened(source=str(lines), format="jsonl", source_schema="text STRNG(")
     opened(source=str(lines), format="jsonl", id_column="text_hash")
+    with pytest.raises(SourceError, match=r"it has: url, text. Name the field with --text-column"):
+        opened(source=str(lines), format="jsonl", id_column="url", text_column="body")
+
+
+def test_files_that_are_not_what_they_should_be_are_told_in_a_line(spark: Any, tmp_path: Path) -> None:
+    """What Spark says of them fills screens."""
+    for name in ("empty", "broken", "pages"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "table" / "_delta_log").mkdir(parents=True)
+    (tmp_path / "broken" / "a.parquet").write_bytes(b"PAR1 this is no parquet PAR1")
+    (tmp_path / "pages" / "a.txt").write_text("hello\n")
+    whole = gzip.compress("".join(json.dumps({"doc_id": n, "text": page(n)}) + "\n" for n in range(3_000)).encode())
+    (tmp_path / "cut.jsonl.gz").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "plain.jsonl.gz").write_text('{"doc_id": 1, "text": "x"}\n')
+    (tmp_path / "array.json").write_text('[\n{"doc_id":\n1, "text": "x"}\n]\n')
+    for name, kind, says in (
+        ("missing", "delta", "no such file or folder"),
+        ("pages", "delta", "there is no Delta table. Delta is the default; for files say --format parquet"),
+        ("table", "parquet", "'{}/table' is a Delta table; its files hold deleted rows too: --format delta"),
+        ("empty", "parquet", "there are no parquet files in it"),
+        ("broken", "parquet", "broken/a.parquet cannot be read: Could not read footer"),
+        ("pages", "jsonl", "none of the first 1 lines"),
+        ("array.json", "jsonl", "is a JSON object; jsonl has one a line"),
+        ("plain.jsonl.gz", "jsonl", "plain.jsonl.gz cannot be read: not a gzip file"),
+    ):
+        with pytest.raises(SourceError) as caught:
+            open_source(spark, job_settings(source=str(tmp_path / name), format=kind, tables=str(tmp_path / "t")))
+        assert says.format(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
+    with pytest.raises(SourceError, match=r"cut.jsonl.gz cannot be read: Unexpected end of input stream$"):
+        run(spark, str(tmp_path / "cut.jsonl.gz"), str(tmp_path / "t"), format="jsonl", preflight="off")
+    with pytest.raises(ConfigError, match="nothing can be written at"):
+        Tables(str(tmp_path / "pages" / "a.txt" / "t")).create(spark)
 
 
 def test_tables_of_other_types_are_refused_and_new_carried_columns_are_added(
