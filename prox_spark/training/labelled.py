@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from prox_spark.errors import ConfigError, SourceError
+from prox_spark.errors import SourceError
 from prox_spark.text.language import identify
 from prox_spark.training.data import MAX_LINE_SHARE
 from prox_spark.training.records import line_share, read_records
@@ -53,8 +53,8 @@ def read_labelled(path: Path, languages: Sequence[str] = ("en",)) -> list[Labell
 def read_texts(path: Path) -> list[PlainText]:
     """A set of texts: JSON lines with ``id``, ``kind`` and ``text``, gzipped or not.
 
-    Their language is identified as a job does it; a text whose language is not certain counts as English, and so do all
-    texts where the identifier is not installed. Raises SourceError for a file that is missing or not of this form.
+    Their language is identified as a job does it; a text whose language is not certain counts as English.
+    Raises SourceError for a file that is missing or not of this form.
     """
     if not path.is_file():
         raise SourceError(f"no such file: {path}")
@@ -68,14 +68,7 @@ def _text(line: str, where: str) -> PlainText:
         found = PlainText(str(record["id"]), str(record["kind"]), str(record["text"]), "en")
     except (ValueError, KeyError, TypeError) as error:
         raise SourceError(f"{where}: not an object with id, kind and text") from error
-    return replace(found, language=_identified(found.text) or "en")
-
-
-def _identified(text: str) -> str | None:
-    try:
-        return identify(text)
-    except ConfigError:
-        return None
+    return replace(found, language=identify(found.text) or "en")
 
 
 def _usable(record: dict[str, Any], languages: Sequence[str]) -> bool:
