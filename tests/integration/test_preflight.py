@@ -20,7 +20,7 @@ pytestmark = pytest.mark.integration
 def bounds(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """Bounds of the refiners that a run describes, for a test to fill in."""
     found: dict[str, float] = {}
-    monkeypatch.setattr(job, "describe_refiners", lambda paths: replace(describe_refiners(paths), preflight=found))
+    monkeypatch.setattr(job, "describe_refiners", lambda *given: replace(describe_refiners(*given), preflight=found))
     return found
 
 
