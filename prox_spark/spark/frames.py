@@ -15,7 +15,7 @@ from prox_spark.spark.check import CHECKED, check, repeated_ids, resolve_repeate
 from prox_spark.spark.execute import ExecutePolicy, execute_joined
 from prox_spark.spark.keys import make_policy_key
 from prox_spark.spark.refiners import RefinerSet, describe_refiners
-from prox_spark.spark.write import identified, refiner_paths, write_checked
+from prox_spark.spark.write import beside_programs, refiner_paths, write_checked
 
 
 def checked_frame(
@@ -74,17 +74,7 @@ def execute_programs(
     refiners = describe_refiners(refiner_paths(refiner)) if refiner is not None else None
     settings = _settings(policy, mode, caution, guards, language_column)
     checked = checked_frame(df, id_column, text_column, guards)
-    stored = programs.select(
-        F.col("doc_id").alias("_id"),
-        F.col("text_hash").alias("_hash"),
-        "doc_program",
-        "doc_score",
-        "chunks",
-        "error",
-        identified(programs).alias("_identified"),
-    )
-    match = checked["doc_id"].eqNullSafe(stored["_id"]) & checked["text_hash"].eqNullSafe(stored["_hash"])
-    joined = checked.where("reason IS NULL").join(stored, match).drop("_id", "_hash")
+    joined = beside_programs(checked.where("reason IS NULL"), programs)
     return _finished(checked, joined, refiners or _any_refiner(), settings)
 
 

@@ -23,7 +23,7 @@ from prox_spark.spark.sources import unreadable
 from prox_spark.spark.tables import ACTION
 from prox_spark.spark.tally import Tally, count, place
 from prox_spark.spark.work import Desk, Work
-from prox_spark.spark.write import as_programs, identified, write_checked
+from prox_spark.spark.write import as_programs, beside_programs, identified, write_checked
 
 # A few bad documents are no reason to stop, whatever share of a small slice they are.
 MIN_ERRORS = 20
@@ -269,21 +269,10 @@ class Slice:
 
     def _joined(self) -> DataFrame:
         """The documents beside their programs."""
-        programs = self._stored()
-        stored = programs.select(
-            F.col("doc_id").alias("_id"),
-            F.col("text_hash").alias("_hash"),
-            "doc_program",
-            "doc_score",
-            "chunks",
-            "error",
-            identified(programs).alias("_identified"),
-        )
-        match = F.col("doc_id").eqNullSafe(F.col("_id")) & F.col("text_hash").eqNullSafe(F.col("_hash"))
         language = self.work.settings.language_column
         known = F.col(f"`{language}`") if language else F.lit(None).cast("string")
         documents = self.todo.select("doc_id", "text_hash", "text", known.alias("_language"))
-        return documents.join(stored, match).drop("_id", "_hash")
+        return beside_programs(documents, self._stored())
 
     @cached_property
     def _failed_keys(self) -> DataFrame | None:

@@ -102,6 +102,24 @@ def identified(programs: DataFrame) -> Column:
     return F.col("language") if "language" in programs.columns else F.lit(None).cast("string")
 
 
+def beside_programs(documents: DataFrame, programs: DataFrame) -> DataFrame:
+    """Return documents with what EXECUTE needs of their programs; those without programs are left out.
+
+    documents: doc_id, text_hash and whatever else. programs: rows of `programs`, of one write_key.
+    """
+    stored = programs.select(
+        F.col("doc_id").alias("_id"),
+        F.col("text_hash").alias("_hash"),
+        "doc_program",
+        "doc_score",
+        "chunks",
+        "error",
+        identified(programs).alias("_identified"),
+    )
+    match = documents["doc_id"].eqNullSafe(stored["_id"]) & documents["text_hash"].eqNullSafe(stored["_hash"])
+    return documents.join(stored, match).drop("_id", "_hash")
+
+
 def as_programs(written: DataFrame, refiners: RefinerSet, run_id: str | None, written_at: Any = None) -> DataFrame:
     """Return written programs as rows of the `programs` table."""
     at = F.current_timestamp() if written_at is None else F.lit(written_at)
