@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from typing import Any
 from prox_spark.errors import SourceError
 from prox_spark.text.language import identify
 from prox_spark.training.data import MAX_LINE_SHARE
-from prox_spark.training.records import line_share, read_records
+from prox_spark.training.records import line_share, numbered_lines, read_records
 
 
 @dataclass(frozen=True)
@@ -56,13 +55,10 @@ def read_texts(path: Path) -> list[PlainText]:
     Their language is identified as a job does it; a text whose language is not certain counts as English.
     Raises SourceError for a file that is missing or not of this form.
     """
-    if not path.is_file():
-        raise SourceError(f"no such file: {path}")
-    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-        return [_text(line, f"{path}, line {number}") for number, line in enumerate(file, 1)]
+    return [_text(line, f"{path}, line {number}") for number, line in numbered_lines(path)]
 
 
-def _text(line: str, where: str) -> PlainText:
+def _text(line: bytes, where: str) -> PlainText:
     try:
         record = json.loads(line)
         found = PlainText(str(record["id"]), str(record["kind"]), str(record["text"]), "en")

@@ -20,11 +20,16 @@ def read_records(path: Path) -> Iterator[Record]:
 
     Raises SourceError that names the line which is no record.
     """
+    for number, line in numbered_lines(path):
+        yield _record(line, path, number)
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines of a file, gzipped or not, with their numbers from 1. Raises SourceError where there is no file."""
     if not path.is_file():
         raise SourceError(f"no such file: {path}")
     with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            yield _record(line, path, number)
+        yield from enumerate(file, 1)
 
 
 def _record(line: bytes, path: Path, number: int) -> Record:
