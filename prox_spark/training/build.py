@@ -14,12 +14,12 @@ from random import Random
 from prox_spark.errors import ConfigError, SourceError
 from prox_spark.program.dialects import get_dialect
 from prox_spark.training.alignment import TooLong
-from prox_spark.training.data import MAX_LINE_SHARE, Page, read_pages
+from prox_spark.training.data import Page, read_pages
 from prox_spark.training.heldout_negatives import heldout_negatives
 from prox_spark.training.labelling import LabelledLine, labelled_lines, written_for
 from prox_spark.training.negatives import negative
 from prox_spark.training.planting import planted
-from prox_spark.training.records import Record, line_share, read_records, sha256, write_records
+from prox_spark.training.records import Record, collapsed, line_share, read_records, sha256, write_records
 from prox_spark.training.splitting import Groups, in_share
 
 SPLITS = ("train", "valid")
@@ -183,7 +183,7 @@ class _Builder:
                     self.built.left_out["domain or text of a set to be kept apart"] += 1
                 elif same in seen:
                     self.built.left_out["raw text was there before"] += 1
-                elif record["rendering"] == "extracted" and line_share(record) > MAX_LINE_SHARE:
+                elif collapsed(record):
                     self.built.left_out["one line holds most of the text"] += 1
                 else:
                     seen.add(same)

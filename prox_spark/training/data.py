@@ -13,11 +13,11 @@ from typing import Any
 
 from prox_spark.text.prompts import CompactFormat
 from prox_spark.training.recipe import Recipe
+from prox_spark.training.records import collapsed
 
 RENDERINGS = ("wet", "extracted")
 # Between these shares of gold words a line is neither to be kept nor to be removed whole (the data's own advice).
 MIXED = (0.3, 0.6)
-MAX_LINE_SHARE = 0.5
 MAX_WEIGHT_WORDS = 100
 CHUNKS_SHUFFLED = 400
 
@@ -59,12 +59,7 @@ def read_pages(path: Path, languages: tuple[str, ...] = ("en",)) -> list[Page]:
     """The usable pages of a records file: in these languages, without ``extracted`` texts that are one giant line."""
     with gzip.open(path, "rt", encoding="utf-8") as file:
         records = (json.loads(line) for line in file)
-        return [_page(record) for record in records if record["lang"] in languages and _usable(record)]
-
-
-def _usable(record: dict[str, Any]) -> bool:
-    collapsed = record["rendering"] == "extracted" and record["hints"]["max_line_share"] > MAX_LINE_SHARE
-    return not collapsed
+        return [_page(record) for record in records if record["lang"] in languages and not collapsed(record)]
 
 
 def _page(record: dict[str, Any]) -> Page:

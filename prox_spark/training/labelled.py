@@ -10,8 +10,7 @@ from typing import Any
 
 from prox_spark.errors import SourceError
 from prox_spark.text.language import identify
-from prox_spark.training.data import MAX_LINE_SHARE
-from prox_spark.training.records import line_share, numbered_lines, read_records
+from prox_spark.training.records import collapsed, numbered_lines, read_records
 
 
 @dataclass(frozen=True)
@@ -68,8 +67,7 @@ def _text(line: bytes, where: str) -> PlainText:
 
 
 def _usable(record: dict[str, Any], languages: Sequence[str]) -> bool:
-    collapsed = record["rendering"] == "extracted" and line_share(record) > MAX_LINE_SHARE
-    return "lines" in record and not collapsed and (not languages or record["lang"] in languages)
+    return "lines" in record and not collapsed(record) and (not languages or record["lang"] in languages)
 
 
 def _page(record: dict[str, Any]) -> LabelledPage:

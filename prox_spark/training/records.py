@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from prox_spark.errors import SourceError
 
 Record = dict[str, Any]
+MAX_LINE_SHARE = 0.5
 
 
 def read_records(path: Path) -> Iterator[Record]:
@@ -53,6 +54,11 @@ def write_records(path: Path, records: Iterable[Record], more: bool = False) -> 
     with path.open("ab" if more else "wb") as file, gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
         for record in records:
             packed.write(json.dumps(record, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
+
+
+def collapsed(record: Record) -> bool:
+    """Whether an ``extracted`` text is an old table layout that came out as one giant line: it is no example."""
+    return record["rendering"] == "extracted" and line_share(record) > MAX_LINE_SHARE
 
 
 def line_share(record: Record) -> float:
