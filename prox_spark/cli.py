@@ -19,6 +19,7 @@ from rich.markup import escape
 from prox_spark.cli_annotate import annotate
 from prox_spark.cli_data import build_data
 from prox_spark.cli_evaluate import evaluate
+from prox_spark.cli_upkeep import forget, maintain
 from prox_spark.config import (
     Caution,
     Command,
@@ -246,6 +247,10 @@ def report(
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(render_html(summary), encoding="utf-8")
     out.print(f"\nThe whole report: {escape(str(output))}", soft_wrap=True)
+
+
+app.command()(maintain)
+app.command()(forget)
 
 
 @app.command()

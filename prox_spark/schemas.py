@@ -225,7 +225,7 @@ RUNS = Table(
     ("run_id",),
     (
         Column("run_id", "STRING", "random, unique", nullable=False),
-        Column("command", "STRING", "refine, write, execute or annotate"),
+        Column("command", "STRING", "refine, write, execute, annotate, maintain or forget"),
         Column("source", "STRING", "path or table name"),
         Column("source_version", "BIGINT", "version of a Delta source when the run began"),
         Column("started_at", "TIMESTAMP", "UTC"),

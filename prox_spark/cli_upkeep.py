@@ -1,0 +1,63 @@
+"""The commands `forget` and `maintain`: their options, and what they did on the screen."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from prox_spark.spark.upkeep import Upkeep
+
+Tables = Annotated[str, typer.Option(help="Directory (holds / or :) or schema of the tables.")]
+
+
+def forget(
+    tables: Tables,
+    ids: Annotated[str, typer.Option(help="Text file, one doc_id a line.")],
+) -> None:
+    """Delete documents from every table, for requests to be forgotten. Remove them from the source first."""
+    from prox_spark import cli
+
+    cli._needs("pyspark", "spark")
+    upkeep = importlib.import_module("prox_spark.spark.upkeep")
+    with cli.log.status("deleting"):
+        done = upkeep.forget(cli._session(), tables, ids)
+    _show(done)
+    cli.out.print(
+        "Older versions of the tables still hold the rows. To remove them for good, when nothing reads the tables: "
+        f"prox-spark maintain --tables {tables} --retain-hours 0",
+        soft_wrap=True,
+        highlight=False,
+        markup=False,
+    )
+
+
+def maintain(
+    tables: Tables,
+    retain_hours: Annotated[
+        float, typer.Option(help="Remove files that no version of the last so many hours needs; under 168 is risky.")
+    ] = 168,
+    vacuum: Annotated[bool, typer.Option(help="Without it files are only put together.")] = True,
+) -> None:
+    """Put small files together and remove old ones; to be scheduled after the jobs, not beside them."""
+    from prox_spark import cli
+
+    cli._needs("pyspark", "spark")
+    upkeep = importlib.import_module("prox_spark.spark.upkeep")
+    with cli.log.status("putting files together"):
+        done = upkeep.maintain(cli._session(), tables, retain_hours if vacuum else None)
+    _show(done)
+
+
+def _show(done: list[Upkeep]) -> None:
+    from prox_spark import cli
+
+    table = Table("table", "rows deleted", "files", "MiB")
+    for one in done:
+        files = f"{one.files_before} → {one.files_after}"
+        size = f"{one.bytes_before / 2**20:.1f} → {one.bytes_after / 2**20:.1f}"
+        table.add_row(one.table, str(one.deleted), files, size)
+    cli.out.print(table)

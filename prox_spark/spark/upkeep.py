@@ -1,0 +1,165 @@
+"""What tables need beside jobs: documents forgotten by name, small files put together, old files removed."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+from pyspark.errors import AnalysisException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from prox_spark.errors import ConfigError, SourceError
+from prox_spark.schemas import TABLES
+from prox_spark.spark.ledger import runs_row, utc_now, versions
+from prox_spark.spark.tables import Tables
+
+# Delta's own bound: a reader that began before a VACUUM may need files this old.
+SAFE_HOURS = 168
+_CHECK = "spark.databricks.delta.retentionDurationCheck.enabled"
+_IDS = "prox_spark_forget"
+
+
+@dataclass(frozen=True)
+class Upkeep:
+    """What was done to one table: rows deleted, and its files and bytes before and after."""
+
+    table: str
+    deleted: int
+    files_before: int
+    files_after: int
+    bytes_before: int
+    bytes_after: int
+
+
+def forget(spark: SparkSession, location: str, ids: str) -> list[Upkeep]:
+    """Delete documents from every table under ``location``, with what was staged of them between commits.
+
+    ids: a text file, one doc_id a line (of a document whose id was null, the hash that stands in ``quarantine``).
+    The rows are gone from the tables' newest version; older versions and their files go with ``maintain``. No job may
+    run on the tables meanwhile. Raises SourceError where there are no tables, no file or no id in it.
+    """
+    tables = Tables(location)
+    there = _there(spark, tables)
+    started = utc_now()
+    named = _read_ids(spark, ids)
+    named.createOrReplaceTempView(_IDS)
+    done = []
+    for table in there:
+        if "doc_id" not in TABLES[table].names:
+            continue
+        deleted = 0
+
+        def delete(name: str = tables.name(table)) -> None:
+            nonlocal deleted
+            # A MERGE, because Delta's DELETE takes no subquery.
+            merged = spark.sql(f"MERGE INTO {name} t USING {_IDS} s ON t.doc_id = s.doc_id WHEN MATCHED THEN DELETE")
+            row = merged.select("num_deleted_rows").first()
+            deleted = 0 if row is None else row[0]
+
+        found = _measured(spark, tables, table, delete)
+        done.append(Upkeep(table, deleted, *found))
+    spark.catalog.dropTempView(_IDS)
+    _empty_staged(spark, tables)
+    _record(spark, tables, "forget", started, {f"deleted.{one.table}": one.deleted for one in done})
+    return done
+
+
+def maintain(spark: SparkSession, location: str, hours: float | None = SAFE_HOURS) -> list[Upkeep]:
+    """Put the small files of every table under ``location`` together, and remove the files of older versions.
+
+    hours: files that no version of the last so many hours needs are removed; None removes none. Below 168 hours a job
+    or a query that runs meanwhile may fail, and time travel ends sooner. Raises SourceError where there are no tables,
+    ConfigError for negative hours.
+    """
+    if hours is not None and hours < 0:
+        raise ConfigError(f"--retain-hours {hours}: there is no negative time to retain")
+    tables = Tables(location)
+    there = _there(spark, tables)
+    started = utc_now()
+    done = []
+    for table in there:
+        name = tables.name(table)
+
+        def put_together(name: str = name) -> None:
+            spark.sql(f"OPTIMIZE {name}")
+            if hours is not None:
+                with _short_retention(spark, hours):
+                    spark.sql(f"VACUUM {name} RETAIN {hours} HOURS")
+
+        done.append(Upkeep(table, 0, *_measured(spark, tables, table, put_together)))
+    _record(spark, tables, "maintain", started, {f"files.{one.table}": one.files_after for one in done})
+    return done
+
+
+def _there(spark: SparkSession, tables: Tables) -> list[str]:
+    found = [name for name in TABLES if tables.exists(spark, name)]
+    if not found:
+        raise SourceError(f"no tables of prox_spark at {tables.location}")
+    return found
+
+
+def _read_ids(spark: SparkSession, path: str) -> DataFrame:
+    try:
+        lines = spark.read.text(path)
+        ids = lines.select(F.trim("value").alias("doc_id")).where("doc_id <> ''").distinct()
+        if ids.first() is None:
+            raise SourceError(f"{path}: no id in it; one doc_id a line is expected")
+    except AnalysisException as error:
+        raise SourceError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from None
+    return ids
+
+
+def _measured(spark: SparkSession, tables: Tables, table: str, action: Callable[[], None]) -> tuple[int, int, int, int]:
+    """Files before and after the action, and bytes before and after."""
+    detail = f"DESCRIBE DETAIL {tables.name(table)}"
+    before = spark.sql(detail).select("numFiles", "sizeInBytes").first()
+    action()
+    after = spark.sql(detail).select("numFiles", "sizeInBytes").first()
+    assert before is not None
+    assert after is not None
+    return before[0], after[0], before[1], after[1]
+
+
+@contextmanager
+def _short_retention(spark: SparkSession, hours: float) -> Iterator[None]:
+    """Delta refuses less than a week unless its check is off; it is on again afterwards."""
+    if hours >= SAFE_HOURS:
+        yield
+        return
+    before = spark.conf.get(_CHECK, "true")
+    spark.conf.set(_CHECK, "false")
+    try:
+        yield
+    finally:
+        spark.conf.set(_CHECK, str(before))
+
+
+def _empty_staged(spark: SparkSession, tables: Tables) -> None:
+    """Overwrite what slices staged between two commits: it holds texts, and the next slice writes it anew."""
+    files = spark.read.format("binaryFile").option("pathGlobFilter", "*.parquet")
+    try:
+        staged = files.load(f"{tables.progress(spark, None)}/*/staged/*")
+        folders = staged.select(F.regexp_replace("path", "/[^/]+$", "").alias("folder")).distinct()
+        # A handful of names a stream, whatever the tables hold.
+        names = [row["folder"] for row in folders.toLocalIterator()]
+    except AnalysisException:
+        return
+    for name in names:
+        spark.createDataFrame([], "doc_id STRING").write.mode("overwrite").parquet(name)
+
+
+def _record(spark: SparkSession, tables: Tables, command: str, started: datetime, counts: dict[str, int]) -> None:
+    values = {
+        "run_id": uuid.uuid4().hex,
+        "command": command,
+        "started_at": started,
+        "finished_at": utc_now(),
+        "counts": counts,
+        "versions": versions(spark, None),
+    }
+    if tables.exists(spark, "runs"):
+        tables.append(runs_row(spark, values), "runs")

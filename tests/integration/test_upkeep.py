@@ -1,0 +1,76 @@
+"""Forgetting documents by name, and putting small files together, on real tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prox_spark.errors import ConfigError, SourceError
+from prox_spark.spark.upkeep import forget, maintain
+from tests.helpers.spark_jobs import page, rows_of, run
+
+pytestmark = pytest.mark.integration
+SECRET = "Whoever reads this sentence reads what was to be forgotten by everybody in the world."
+
+
+@pytest.fixture
+def source(spark: Any, tmp_path: Path) -> str:
+    """Three appends of a refined source: b is to be forgotten, n is in quarantine."""
+    path, tables = str(tmp_path / "source"), str(tmp_path / "tables")
+    for rows in ([("a", page(1)), ("b", page(2, SECRET))], [("c", page(3)), ("n", None)], [("d", page(4))]):
+        spark.createDataFrame(rows, "doc_id string, text string").write.format("delta").mode("append").save(path)
+        run(spark, path, tables, preflight="off")
+    return path
+
+
+def test_forgotten_documents_are_in_no_table_and_after_maintain_in_no_file(
+    spark: Any, source: str, tables: str, tmp_path: Path
+) -> None:
+    ids = tmp_path / "ids.txt"
+    ids.write_text("b\n\n n \nnobody\n")
+    deleted = {one.table: one.deleted for one in forget(spark, tables, str(ids))}
+    assert deleted["refined"] == deleted["programs"] == 1
+    assert deleted["quarantine"] == 1
+    for table in ("programs", "refined", "quarantine"):
+        assert not {"b", "n"} & {row.doc_id for row in rows_of(spark, tables, table)}
+    assert {row.doc_id for row in rows_of(spark, tables, "refined")} == {"a", "c", "d"}
+    last = max(rows_of(spark, tables, "runs"), key=lambda row: row.started_at)
+    assert (last.command, last.counts["deleted.refined"]) == ("forget", 1)
+    old = spark.read.format("delta").option("versionAsOf", 3).load(f"{tables}/refined")
+    assert old.columns, "the table's past is still there"
+    maintain(spark, tables, hours=0)
+    for path in Path(tables).rglob("*.parquet"):
+        found = spark.read.parquet(str(path))
+        if "text" in found.columns:
+            assert not found.where(found.text.contains("was to be forgotten")).count(), path
+
+
+def test_the_next_run_neither_brings_them_back_nor_fails(spark: Any, source: str, tables: str, tmp_path: Path) -> None:
+    (tmp_path / "ids.txt").write_text("b")
+    forget(spark, tables, str(tmp_path / "ids.txt"))
+    rows = [("e", page(5))]
+    spark.createDataFrame(rows, "doc_id string, text string").write.format("delta").mode("append").save(source)
+    run(spark, source, tables, preflight="off")
+    assert {row.doc_id for row in rows_of(spark, tables, "refined")} == {"a", "c", "d", "e"}
+
+
+def test_small_files_become_few_and_rows_stay(spark: Any, source: str, tables: str) -> None:
+    before = {name: len(rows_of(spark, tables, name)) for name in ("programs", "refined", "quarantine")}
+    done = {one.table: one for one in maintain(spark, tables)}
+    assert done["programs"].files_after == 1 < done["programs"].files_before
+    assert before == {name: len(rows_of(spark, tables, name)) for name in before}
+    assert spark.conf.get("spark.databricks.delta.retentionDurationCheck.enabled", "true") == "true"
+
+
+def test_what_cannot_be_done_is_said(spark: Any, source: str, tables: str, tmp_path: Path) -> None:
+    (tmp_path / "empty.txt").write_text("\n \n")
+    with pytest.raises(SourceError, match="no id in it"):
+        forget(spark, tables, str(tmp_path / "empty.txt"))
+    with pytest.raises(SourceError, match="cannot be read"):
+        forget(spark, tables, str(tmp_path / "nowhere.txt"))
+    with pytest.raises(SourceError, match="no tables of prox_spark"):
+        maintain(spark, str(tmp_path / "elsewhere"))
+    with pytest.raises(ConfigError, match="negative"):
+        maintain(spark, tables, hours=-1)
