@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,26 @@ pytestmark = pytest.mark.integration
 SECRET = "Whoever reads this sentence reads what was to be forgotten by everybody in the world."
 
 
-@pytest.fixture
-def source(spark: Any, tmp_path: Path) -> str:
+@pytest.fixture(scope="module")
+def made(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three appends of a refined source: b is to be forgotten, n is in quarantine."""
-    path, tables = str(tmp_path / "source"), str(tmp_path / "tables")
+    base = tmp_path_factory.mktemp("upkeep")
+    source, tables = str(base / "source"), str(base / "tables")
     for rows in ([("a", page(1)), ("b", page(2, SECRET))], [("c", page(3)), ("n", None)], [("d", page(4))]):
-        spark.createDataFrame(rows, "doc_id string, text string").write.format("delta").mode("append").save(path)
-        run(spark, path, tables, preflight="off")
-    return path
+        spark.createDataFrame(rows, "doc_id string, text string").write.format("delta").mode("append").save(source)
+        run(spark, source, tables, preflight="off")
+    return base
+
+
+@pytest.fixture
+def tables(made: Path, tmp_path: Path) -> str:
+    """A copy of these tables for one test."""
+    shutil.copytree(made / "tables", tmp_path / "tables")
+    return str(tmp_path / "tables")
 
 
 def test_forgotten_documents_are_in_no_table_and_after_maintain_in_no_file(
-    spark: Any, source: str, tables: str, tmp_path: Path
+    spark: Any, tables: str, tmp_path: Path
 ) -> None:
     ids = tmp_path / "ids.txt"
     ids.write_text("b\n\n n \nnobody\n")
@@ -47,16 +56,7 @@ def test_forgotten_documents_are_in_no_table_and_after_maintain_in_no_file(
             assert not found.where(found.text.contains("was to be forgotten")).count(), path
 
 
-def test_the_next_run_neither_brings_them_back_nor_fails(spark: Any, source: str, tables: str, tmp_path: Path) -> None:
-    (tmp_path / "ids.txt").write_text("b")
-    forget(spark, tables, str(tmp_path / "ids.txt"))
-    rows = [("e", page(5))]
-    spark.createDataFrame(rows, "doc_id string, text string").write.format("delta").mode("append").save(source)
-    run(spark, source, tables, preflight="off")
-    assert {row.doc_id for row in rows_of(spark, tables, "refined")} == {"a", "c", "d", "e"}
-
-
-def test_small_files_become_few_and_rows_stay(spark: Any, source: str, tables: str) -> None:
+def test_small_files_become_few_and_rows_stay(spark: Any, tables: str) -> None:
     before = {name: len(rows_of(spark, tables, name)) for name in ("programs", "refined", "quarantine")}
     done = {one.table: one for one in maintain(spark, tables)}
     assert done["programs"].files_after == 1 < done["programs"].files_before
@@ -64,7 +64,7 @@ def test_small_files_become_few_and_rows_stay(spark: Any, source: str, tables: s
     assert spark.conf.get("spark.databricks.delta.retentionDurationCheck.enabled", "true") == "true"
 
 
-def test_what_cannot_be_done_is_said(spark: Any, source: str, tables: str, tmp_path: Path) -> None:
+def test_what_cannot_be_done_is_said(spark: Any, tables: str, tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("\n \n")
     with pytest.raises(SourceError, match="no id in it"):
         forget(spark, tables, str(tmp_path / "empty.txt"))
@@ -74,3 +74,13 @@ def test_what_cannot_be_done_is_said(spark: Any, source: str, tables: str, tmp_p
         maintain(spark, str(tmp_path / "elsewhere"))
     with pytest.raises(ConfigError, match="negative"):
         maintain(spark, tables, hours=-1)
+
+
+def test_the_next_run_neither_brings_them_back_nor_fails(spark: Any, made: Path, tmp_path: Path) -> None:
+    source, tables = str(made / "source"), str(made / "tables")
+    (tmp_path / "ids.txt").write_text("b")
+    forget(spark, tables, str(tmp_path / "ids.txt"))
+    rows = [("e", page(5))]
+    spark.createDataFrame(rows, "doc_id string, text string").write.format("delta").mode("append").save(source)
+    run(spark, source, tables, preflight="off")
+    assert {row.doc_id for row in rows_of(spark, tables, "refined")} == {"a", "c", "d", "e"}
