@@ -286,12 +286,13 @@ def train(
     output: Annotated[
         Path | None, typer.Option("--out", help="For checkpoints and the result; default: the recipe's.")
     ] = None,
+    base: Annotated[str | None, typer.Option(help="Another base model: an HF directory of a Llama-type model.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew instead of resuming.")] = False,
 ) -> None:
     """Fine-tune a refiner by a recipe; a run that was stopped goes on from its last checkpoint."""
     _needs("torch", "train")
     training = importlib.import_module("prox_spark.training.train")
-    result = training.train(recipe, out=output, data_path=data, resume=not fresh)
+    result = training.train(recipe, out=output, data_path=data, base=base, resume=not fresh)
     out.print(f"Trained: {escape(str(result))}. Next: prox-spark export {escape(str(result))} OUT", soft_wrap=True)
 
 

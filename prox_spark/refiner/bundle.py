@@ -73,7 +73,8 @@ class Bundle:
             raise BundleError(f"{path}: does not have the fingerprint it says; prompt, limits or the like were changed")
         if integrity(raw) != manifest.integrity:
             raise BundleError(f"{path}: changed after it was written (integrity hash); write it again with export")
-        for name in {manifest.graph, TOKENIZER, *_external(directory / _inside(directory, manifest.graph))}:
+        used = {name for graph in manifest.graphs for name in _external(directory / _inside(directory, graph))}
+        for name in {*manifest.graphs, TOKENIZER, *used}:
             if name not in manifest.files:
                 raise BundleError(f"{path}: {name!r} is used but not listed under files")
         return cls(directory, manifest)
@@ -82,6 +83,11 @@ class Bundle:
     def graph(self) -> Path:
         """The ONNX file."""
         return self.directory / self.manifest.graph
+
+    @property
+    def line_graph(self) -> Path:
+        """The ONNX file that judges lines, of a bundle that scores."""
+        return self.directory / str(self.manifest.line_graph)
 
     def tokenizer(self) -> TextTokenizer:
         """A new tokenizer; nothing is shared, so threads may have one each."""
@@ -106,11 +112,13 @@ def write_bundle(directory: str | Path, manifest: Mapping[str, Any]) -> Bundle:
     """
     directory = Path(directory)
     raw: dict[str, Any] = {"format_version": 1, "graph": "model.onnx", **manifest}
-    names = {TOKENIZER, raw["graph"]}
-    for name in (TOKENIZER, raw["graph"]):
+    graphs = [name for name in (raw["graph"], raw.get("line_graph")) if name is not None]
+    names = {TOKENIZER, *graphs}
+    for name in sorted(names):
         if not (directory / _inside(directory, name)).is_file():
             raise BundleError(f"{directory / name}: missing")
-    names |= _external(directory / raw["graph"])
+    for graph in graphs:
+        names |= _external(directory / graph)
     raw["files"] = {name: _sha256(directory / name) for name in sorted(names)}
     raw["fingerprint"] = fingerprint(raw)
     raw["integrity"] = integrity(raw)

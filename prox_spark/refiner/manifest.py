@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from prox_spark.program.scores import Thresholds
+from prox_spark.refiner import shapes
 from prox_spark.refiner.refiner import RefinerInfo
 
 Sha256 = Field(pattern=r"^[0-9a-f]{64}$")
@@ -38,6 +39,7 @@ class Manifest(BaseModel):
     end_tokens: tuple[int, ...] = ()
     precision: Literal["fp32", "fp16", "int8"]
     graph: str = "model.onnx"
+    line_graph: str | None = None
     caution: dict[Literal["cautious", "balanced", "aggressive"], Caution] = {}
     preflight: dict[str, float] = {}
     card: dict[str, Any] = {}
@@ -49,6 +51,10 @@ class Manifest(BaseModel):
     def _fits_together(self) -> Manifest:
         if self.writes == "score" and "balanced" not in self.caution:
             raise ValueError("a bundle that scores needs caution.balanced")
+        if self.writes == "score" and self.line_graph is None:
+            raise ValueError("a bundle that scores needs a line_graph; export it again with this version")
+        if self.writes == "score" and self.prompt.get("shapes") != shapes.VERSION:
+            raise ValueError(f"prompt.shapes has to be {shapes.VERSION}; export it again with this version")
         if self.writes == "decode" and not self.end_tokens:
             raise ValueError("a bundle that decodes needs end_tokens")
         if self.writes == "decode" and self.level == "both":
@@ -56,6 +62,11 @@ class Manifest(BaseModel):
         if self.writes == "decode" and "max_new_tokens" not in self.limits:
             raise ValueError("a bundle that decodes needs limits.max_new_tokens")
         return self
+
+    @property
+    def graphs(self) -> tuple[str, ...]:
+        """Names of the ONNX files."""
+        return (self.graph,) if self.line_graph is None else (self.graph, self.line_graph)
 
     def info(self) -> RefinerInfo:
         """The same, as the rest of the project knows refiners."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
+
+import numpy as np
 
 from prox_spark.program.parser import parse_program
 from prox_spark.program.programs import ChunkProgram, DocumentPrograms
@@ -15,9 +18,10 @@ from prox_spark.refiner.bundle import Bundle
 from prox_spark.refiner.decode import DecodeEngine
 from prox_spark.refiner.device import Session, open_session
 from prox_spark.refiner.refiner import Refiner
-from prox_spark.refiner.score import ScoreEngine
+from prox_spark.refiner.score import LineJudge, ScoreEngine
 from prox_spark.refiner.written import Engine, Written, batches
 from prox_spark.text.chunks import Chunk
+from prox_spark.text.lines import split_lines
 
 # What is held at once: prompts waiting to be sorted by length, and documents waiting for their turn.
 WINDOW_TOKENS = 65_536
@@ -26,6 +30,8 @@ WINDOW_DOCUMENTS = 256
 # batches gain nothing, each is 9 to 20 heads x 8 MiB.
 BATCH_TOKENS = {"cpu": 4_096, "cuda": 65_536}
 BATCH_PAIRS = {"cpu": 1 << 21, "cuda": 1 << 25}
+# Lines that are judged together; longer documents are judged in sections.
+SECTION_LINES = 4_096
 _ERROR_CHARS = 500
 
 
@@ -33,11 +39,19 @@ _ERROR_CHARS = 500
 class _Document:
     """A document on its way: how many of its prompts are out, and what came back."""
 
+    text: str
     waiting: int = 0
     closed: bool = False
     error: str | None = None
     chunks: list[ChunkProgram] = field(default_factory=list)
-    row_scores: list[float] = field(default_factory=list)
+    # Of a scoring engine: chunks whose lines have vectors and no verdict yet, and the verdicts on the sections.
+    unjudged: list[tuple[Chunk, Written]] = field(default_factory=list)
+    section_scores: list[float] = field(default_factory=list)
+
+    @cached_property
+    def lines(self) -> list[str]:
+        """The text's lines."""
+        return split_lines(self.text)
 
     @property
     def done(self) -> bool:
@@ -81,6 +95,10 @@ class ModelRefiner(Refiner):
         session = open_session(self.bundle.graph, device, device_id=device_id, threads=threads)
         self.provider, self.device = session.provider, session.device
         self.engine = self._engine(session)
+        self.judge = None
+        if self.bundle.manifest.writes == "score":
+            # Some hundred lines are too little work for a GPU.
+            self.judge = LineJudge(open_session(self.bundle.line_graph, "cpu", threads=threads))
 
     def _engine(self, session: Session) -> Engine:
         manifest = self.bundle.manifest
@@ -96,7 +114,7 @@ class ModelRefiner(Refiner):
         queue: list[tuple[_Document, Chunk]] = []
         tokens = 0
         for text in texts:
-            document = _Document()
+            document = _Document(text)
             documents.append(document)
             for chunk in self._chunks(text, document):
                 document.waiting += 1
@@ -128,6 +146,8 @@ class ModelRefiner(Refiner):
         for batch in batches(chunks, self.batch_size, BATCH_TOKENS[kind], BATCH_PAIRS[kind]):
             for index, written in zip(batch, self._written([chunks[i] for i in batch]), strict=True):
                 self._take(*queue[index], written)
+        for document in {id(document): document for document, _ in queue}.values():
+            self._judge(document, last=False)
         queue.clear()
 
     def _written(self, chunks: Sequence[Chunk]) -> list[Written]:
@@ -141,31 +161,58 @@ class ModelRefiner(Refiner):
 
     def _take(self, document: _Document, chunk: Chunk, written: Written) -> None:
         document.waiting -= 1
-        program, looped = written.program.strip(" \n"), False
-        if written.line_scores is not None:
-            threshold = self.info.thresholds["balanced"].line
-            program = program_from_scores(written.line_scores, chunk.first_line, threshold)
-        elif written.error is None:
-            looped = parse_program(program, self.dialect).looped
-        if written.row_score is not None:
-            document.row_scores.append(written.row_score)
-        document.chunks.append(
-            ChunkProgram(
-                chunk=chunk.chunk,
-                first_line=chunk.first_line,
-                last_line=chunk.last_line,
-                program=program,
-                line_scores=written.line_scores,
-                prompt_tokens=len(chunk.token_ids),
-                new_tokens=len(written.tokens),
-                truncated=written.truncated,
-                looped=looped,
-                cut_line=chunk.cut_line,
-                error=written.error,
-            )
-        )
+        if self.judge is not None:
+            document.unjudged.append((chunk, written))
+            return
+        program = written.program.strip(" \n")
+        looped = written.error is None and parse_program(program, self.dialect).looped
+        document.chunks.append(_program(chunk, written, program, looped=looped))
+
+    def _judge(self, document: _Document, last: bool) -> None:
+        """Judge the sections of a document that are whole; with ``last`` also what is left.
+
+        A section is a run of chunks with at most SECTION_LINES lines together, so it is the same for every batch size,
+        and a document with millions of lines never has the vectors of all of them at once.
+        """
+        if self.judge is None:
+            return
+        section: list[tuple[Chunk, Written]] = []
+        for one in sorted(document.unjudged, key=lambda each: each[0].chunk):
+            if section and sum(chunk.lines for chunk, _ in section) + one[0].lines > SECTION_LINES:
+                self._judge_section(self.judge, document, section)
+                section = []
+            section.append(one)
+        if last and section:
+            self._judge_section(self.judge, document, section)
+            section = []
+        document.unjudged = section
+
+    def _judge_section(self, judge: LineJudge, document: _Document, section: list[tuple[Chunk, Written]]) -> None:
+        known = [written.line_vectors for _, written in section if written.line_vectors is not None]
+        scores: tuple[float, ...] = ()
+        failed = None
+        if known:
+            lines = document.lines[section[0][0].first_line : section[-1][0].last_line + 1]
+            # A chunk that failed says nothing of its lines; the others are judged beside it.
+            vectors = [
+                np.zeros((chunk.lines, known[0].shape[1]), np.float32) if w.line_vectors is None else w.line_vectors
+                for chunk, w in section
+            ]
+            try:
+                scores, nothing = judge.judge(lines, np.concatenate(vectors))
+                document.section_scores.append(nothing)
+            except Exception as error:  # the runtime raises many kinds, none of them public
+                failed = _describe(error)
+        threshold = self.info.thresholds["balanced"].line
+        for chunk, written in section:
+            own, scores = scores[: chunk.lines], scores[chunk.lines :]
+            why = written.error or failed
+            program = "" if why else program_from_scores(own, chunk.first_line, threshold)
+            found = replace(written, error=why)
+            document.chunks.append(_program(chunk, found, program, scores=None if why else own))
 
     def _finish(self, document: _Document) -> DocumentPrograms:
+        self._judge(document, last=True)
         chunks = tuple(sorted(document.chunks, key=lambda chunk: chunk.chunk))
         errors = [chunk.error for chunk in chunks if chunk.error is not None]
         if document.error is None and len(errors) == len(chunks):
@@ -186,12 +233,30 @@ class ModelRefiner(Refiner):
         return DocumentPrograms(None, chunks)
 
     def _verdict(self, document: _Document, unsure: bool) -> tuple[float | None, str]:
-        """Score and program of the document: worth dropping only if no chunk of it is worth keeping."""
+        """Score and program of the document: worth dropping only if no section of it is worth keeping."""
         if unsure:  # a chunk that could not be read may be the one worth keeping
             return None, "keep_doc()"
-        score = min(document.row_scores)
+        score = min(document.section_scores)
         dropped = score >= self.info.thresholds["balanced"].document
         return score, "drop_doc()" if dropped else "keep_doc()"
+
+
+def _program(
+    chunk: Chunk, written: Written, program: str, scores: tuple[float, ...] | None = None, looped: bool = False
+) -> ChunkProgram:
+    return ChunkProgram(
+        chunk=chunk.chunk,
+        first_line=chunk.first_line,
+        last_line=chunk.last_line,
+        program=program,
+        line_scores=scores,
+        prompt_tokens=len(chunk.token_ids),
+        new_tokens=len(written.tokens),
+        truncated=written.truncated,
+        looped=looped,
+        cut_line=chunk.cut_line,
+        error=written.error,
+    )
 
 
 def _describe(error: Exception) -> str:

@@ -1,52 +1,46 @@
-"""The scoring engine: one run of the graph reads a verdict at the end of every line."""
+"""The scoring engine: one run of the graph reads a vector at the end of every line, a second graph judges the lines."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from prox_spark.errors import EngineError
 from prox_spark.refiner.device import Session
+from prox_spark.refiner.shapes import line_shapes
 from prox_spark.refiner.written import Written, padded
 from prox_spark.text.chunks import Chunk
 
-LOOK_AHEAD = 2
-INPUTS = ("input_ids", "attention_mask", "line_positions", "row_positions")
-OUTPUTS = ("line_scores", "row_scores")
+INPUTS = ("input_ids", "attention_mask", "line_positions")
+OUTPUT = "line_vectors"
+JUDGE_INPUTS = ("vectors", "shapes")
+JUDGE_OUTPUTS = ("line_scores", "document_score")
 
 
 class ScoreEngine:
     """Graph inputs, all int64: ``input_ids`` and ``attention_mask`` [batch, tokens], padded on the right;
-    ``line_positions`` [lines, 3], flat indices into batch x tokens of the tokens that end a line and the next two
-    (within its chunk; the last line stands in for those beyond it); ``row_positions`` [batch], of the last line's end.
-    Outputs, float32: ``line_scores`` [lines], ``row_scores`` [batch]. Raises EngineError for another graph.
+    ``line_positions`` [lines], flat indices into batch x tokens of the tokens that end a line.
+    Output, float32: ``line_vectors`` [lines, width]. Raises EngineError for another graph.
     """
 
     def __init__(self, session: Session) -> None:
         self.session = session.session
-        inputs = {i.name for i in self.session.get_inputs()}
-        outputs = {o.name for o in self.session.get_outputs()}
-        if inputs != set(INPUTS) or not set(OUTPUTS) <= outputs:
-            raise EngineError(f"not a scoring graph: inputs {sorted(inputs)}, outputs {sorted(outputs)}")
+        _expect(session, INPUTS, (OUTPUT,))
 
     def run(self, chunks: Sequence[Chunk]) -> list[Written]:
-        """Scores of every chunk."""
-        feed = self.feed(chunks)
-        line_scores, row_scores = self.session.run(list(OUTPUTS), feed)
+        """Vectors of every chunk's lines."""
+        (vectors,) = self.session.run([OUTPUT], self.feed(chunks))
         lines = [len(chunk.line_ends) for chunk in chunks]
-        if line_scores.shape != (sum(lines),) or row_scores.shape != (len(chunks),):
-            raise EngineError(f"the graph gave scores of shapes {line_scores.shape} and {row_scores.shape}")
-        if not (np.isfinite(line_scores).all() and np.isfinite(row_scores).all()):
-            raise EngineError("the graph gave a score that is not a number")
-        ends = np.cumsum(lines)
-        return [
-            Written(line_scores=tuple(line_scores[end - count : end].tolist()), row_score=float(row))
-            for end, count, row in zip(ends, lines, row_scores, strict=True)
-        ]
+        if vectors.ndim != 2 or len(vectors) != sum(lines):
+            raise EngineError(f"the graph gave vectors of shape {vectors.shape} for {sum(lines)} lines")
+        if not np.isfinite(vectors).all():
+            raise EngineError("the graph gave a number that is not finite")
+        return [Written(line_vectors=own) for own in np.split(vectors, np.cumsum(lines)[:-1])]
 
     @staticmethod
-    def feed(chunks: Sequence[Chunk]) -> dict[str, np.ndarray]:
+    def feed(chunks: Sequence[Chunk]) -> dict[str, npt.NDArray[np.int64]]:
         """The graph's inputs for chunks of one padded length."""
         length = padded(chunks[0])
         ids = np.zeros((len(chunks), length), dtype=np.int64)
@@ -55,12 +49,34 @@ class ScoreEngine:
         for row, chunk in enumerate(chunks):
             ids[row, : len(chunk.token_ids)] = chunk.token_ids
             mask[row, : len(chunk.token_ids)] = 1
-            ends = np.asarray(chunk.line_ends, dtype=np.int64) + row * length
-            ahead = np.arange(len(ends))[:, None] + np.arange(LOOK_AHEAD + 1)[None, :]
-            positions.append(ends[np.minimum(ahead, len(ends) - 1)])
-        return {
-            "input_ids": ids,
-            "attention_mask": mask,
-            "line_positions": np.concatenate(positions),
-            "row_positions": np.asarray([p[-1, 0] for p in positions], dtype=np.int64),
-        }
+            positions.append(np.asarray(chunk.line_ends, dtype=np.int64) + row * length)
+        return {"input_ids": ids, "attention_mask": mask, "line_positions": np.concatenate(positions)}
+
+
+class LineJudge:
+    """Verdicts on the lines of one document, or of a section of a very long one.
+
+    Graph inputs, float32: ``vectors`` [lines, width] and ``shapes`` [lines, SHAPES]; outputs, float32, probabilities:
+    ``line_scores`` [lines] and ``document_score`` [1]. Raises EngineError for another graph.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self.session = session.session
+        _expect(session, JUDGE_INPUTS, JUDGE_OUTPUTS)
+
+    def judge(self, lines: Sequence[str], vectors: npt.NDArray[np.float32]) -> tuple[tuple[float, ...], float]:
+        """For each line the probability that it is to be removed, and the one that nothing of all is worth keeping."""
+        feed = dict(zip(JUDGE_INPUTS, (vectors, line_shapes(lines)), strict=True))
+        scores, document = self.session.run(list(JUDGE_OUTPUTS), feed)
+        if scores.shape != (len(lines),) or document.shape != (1,):
+            raise EngineError(f"the graph gave scores of shapes {scores.shape} and {document.shape}")
+        if not (np.isfinite(scores).all() and np.isfinite(document).all()):
+            raise EngineError("the graph gave a score that is not a number")
+        return tuple(scores.tolist()), float(document[0])
+
+
+def _expect(session: Session, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    had = {i.name for i in session.session.get_inputs()}
+    gives = {o.name for o in session.session.get_outputs()}
+    if had != set(inputs) or not set(outputs) <= gives:
+        raise EngineError(f"not a scoring graph: inputs {sorted(had)}, outputs {sorted(gives)}")

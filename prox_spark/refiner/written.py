@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from prox_spark.text.chunks import Chunk
 
@@ -17,17 +20,15 @@ BUCKET = 64
 class Written:
     """What a model wrote for one prompt.
 
-    program: program text; for a scoring engine empty, the scores say it.
-    line_scores: probability for each line that it is to be removed.
-    row_score: probability that nothing of the chunk is worth keeping.
+    program: program text; for a scoring engine empty, the vectors say it.
+    line_vectors: of a scoring engine, float32 [lines, width]: what it says of each line.
     tokens: decoded token ids, without the end token.
     truncated: the token limit ended it.
     error: why there is nothing.
     """
 
     program: str = ""
-    line_scores: tuple[float, ...] | None = None
-    row_score: float | None = None
+    line_vectors: npt.NDArray[np.float32] | None = field(default=None, compare=False)
     tokens: tuple[int, ...] = ()
     truncated: bool = False
     error: str | None = None

@@ -2,69 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from prox_spark.text.chunks import Chunk
 from prox_spark.training.data import Example
-from prox_spark.training.model import LOOK_AHEAD
+from prox_spark.training.model import LineScorer
 
-_SORTED_AT_ONCE = 16
+
+@dataclass(frozen=True)
+class Rows:
+    """One pass of the backbone: ``input_ids`` [rows, tokens] and the flat ``line_positions`` [lines]."""
+
+    input_ids: Tensor
+    line_positions: Tensor
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Inputs of ``LineScorer.forward`` with targets; ``tokens`` counts what is not padding."""
+    """Documents for one step. ``order`` [lines] puts the lines of all passes in the order of the documents' lines."""
 
-    input_ids: Tensor
-    line_positions: Tensor
-    row_positions: Tensor
-    remove: Tensor
-    weights: Tensor
-    nothing: Tensor
+    examples: tuple[Example, ...]
+    passes: tuple[Rows, ...]
+    order: Tensor
     tokens: int
 
 
-def collate(rows: list[Example], pad_id: int = 0) -> Batch:
-    """Pad at the right and point every line at the ends of itself and the next two lines of its row."""
-    width = max(len(row.tokens) for row in rows)
-    input_ids = torch.full((len(rows), width), pad_id, dtype=torch.long)
-    positions: list[list[int]] = []
-    for number, row in enumerate(rows):
-        input_ids[number, : len(row.tokens)] = torch.tensor(row.tokens)
-        ends = [number * width + end for end in row.line_ends]
-        last = len(ends) - 1
-        positions.extend([ends[min(i + ahead, last)] for ahead in range(1 + LOOK_AHEAD)] for i in range(len(ends)))
-    return Batch(
-        input_ids=input_ids,
-        line_positions=torch.tensor(positions),
-        row_positions=torch.tensor([n * width + row.line_ends[-1] for n, row in enumerate(rows)]),
-        remove=torch.tensor([value for row in rows for value in row.remove], dtype=torch.float32),
-        weights=torch.tensor([value for row in rows for value in row.weights], dtype=torch.float32),
-        nothing=torch.tensor([row.nothing for row in rows], dtype=torch.float32),
-        tokens=sum(len(row.tokens) for row in rows),
-    )
-
-
-def batched(examples: Iterable[Example], padded_tokens: int) -> Iterator[Batch]:
-    """Batches of at most ``padded_tokens`` tokens with padding (a single longer row is a batch of its own)."""
-    pool: list[Example] = []
-    for example in examples:
-        pool.append(example)
-        if len(pool) == _SORTED_AT_ONCE:
-            yield from _cut(pool, padded_tokens)
-            pool = []
-    yield from _cut(pool, padded_tokens)
-
-
-def _cut(pool: list[Example], padded_tokens: int) -> Iterator[Batch]:
-    rows: list[Example] = []
-    for example in sorted(pool, key=lambda row: len(row.tokens)):
-        if rows and (len(rows) + 1) * len(example.tokens) > padded_tokens:
-            yield collate(rows)
+def collate(examples: Sequence[Example], padded_tokens: int) -> Batch:
+    """Put the chunks of all examples into passes of at most ``padded_tokens`` tokens with padding."""
+    chunks = [chunk for example in examples for chunk in example.chunks]
+    starts = torch.tensor([0, *(len(chunk.line_ends) for chunk in chunks)]).cumsum(0).tolist()
+    passes: list[Rows] = []
+    lines: list[int] = []
+    rows: list[int] = []
+    for number in sorted(range(len(chunks)), key=lambda n: len(chunks[n].token_ids)):
+        if rows and (len(rows) + 1) * len(chunks[number].token_ids) > padded_tokens:
+            passes.append(_rows([chunks[row] for row in rows]))
             rows = []
-        rows.append(example)
-    if rows:
-        yield collate(rows)
+        rows.append(number)
+        lines.extend(range(starts[number], starts[number + 1]))
+    passes.append(_rows([chunks[row] for row in rows]))
+    tokens = sum(example.tokens for example in examples)
+    return Batch(tuple(examples), tuple(passes), torch.tensor(lines).argsort(), tokens)
+
+
+def _rows(chunks: Sequence[Chunk]) -> Rows:
+    width = max(len(chunk.token_ids) for chunk in chunks)
+    input_ids = torch.zeros((len(chunks), width), dtype=torch.long)
+    positions: list[int] = []
+    for row, chunk in enumerate(chunks):
+        input_ids[row, : len(chunk.token_ids)] = torch.tensor(chunk.token_ids)
+        positions.extend(row * width + end for end in chunk.line_ends)
+    return Rows(input_ids, torch.tensor(positions))
+
+
+def batched(examples: Iterable[Example], tokens_a_step: int, padded_tokens: int) -> Iterator[Batch]:
+    """Batches of at least ``tokens_a_step`` tokens, in passes of at most ``padded_tokens``."""
+    waiting: list[Example] = []
+    for example in examples:
+        waiting.append(example)
+        if sum(one.tokens for one in waiting) >= tokens_a_step:
+            yield collate(waiting, padded_tokens)
+            waiting = []
+
+
+def logits(model: LineScorer, batch: Batch) -> list[tuple[Tensor, Tensor]]:
+    """For every document the logits of its lines [lines] and of itself [1]."""
+    device = model.device
+    passes = [model.vectors(rows.input_ids.to(device), rows.line_positions.to(device)) for rows in batch.passes]
+    vectors = torch.cat(passes)[batch.order.to(device)]
+    split = vectors.split([len(example.remove) for example in batch.examples])
+    return [
+        model.network(own, torch.from_numpy(example.shapes).to(device))
+        for own, example in zip(split, batch.examples, strict=True)
+    ]

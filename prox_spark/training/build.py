@@ -14,10 +14,11 @@ from random import Random
 from prox_spark.errors import ConfigError, SourceError
 from prox_spark.program.dialects import get_dialect
 from prox_spark.training.alignment import TooLong
-from prox_spark.training.data import Page, read_pages
+from prox_spark.training.data import read_pages
 from prox_spark.training.heldout_negatives import heldout_negatives
 from prox_spark.training.labelling import LabelledLine, labelled_lines, written_for
 from prox_spark.training.negatives import negative
+from prox_spark.training.page import Page
 from prox_spark.training.planting import planted
 from prox_spark.training.records import Record, collapsed, line_share, read_records, sha256, write_records
 from prox_spark.training.splitting import Groups, in_share

@@ -17,10 +17,11 @@ from prox_spark.refiner.bundle import Bundle
 from prox_spark.refiner.decode import DecodeEngine
 from prox_spark.refiner.device import open_session
 from prox_spark.refiner.model import ModelRefiner
-from prox_spark.refiner.score import ScoreEngine
 from prox_spark.text.chunks import Chunk
-from prox_spark.text.prompts import prompt_format
+from prox_spark.text.lines import split_lines
+from prox_spark.text.prompts import CompactFormat, prompt_format
 from prox_spark.training.model import LineScorer
+from prox_spark.training.validate import line_scores
 
 # Pages in little: what is worth keeping, what is not, other scripts, and the markers that prompts are made of.
 SAMPLES = (
@@ -57,7 +58,7 @@ def check(hf_dir: Path, bundle: Bundle, samples: Sequence[str] = SAMPLES, new_to
     chunks = [chunk for text in samples for chunk in islice(prompt.chunks(text), 4)]
     with torch.inference_mode():
         if bundle.manifest.writes == "score":
-            return _check_scores(hf_dir, bundle, chunks)
+            return _check_scores(hf_dir, bundle, samples)
         return _check_tokens(hf_dir, bundle, chunks, new_tokens)
 
 
@@ -83,21 +84,20 @@ def _usable(source: str, dialect: str) -> bool:
     return bool(program.operations) and not program.errors
 
 
-def _check_scores(hf_dir: Path, bundle: Bundle, chunks: Sequence[Chunk]) -> Check:
-    model = LineScorer.load(hf_dir).eval()
-    engine = ScoreEngine(open_session(bundle.graph, "cpu"))
+def _check_scores(hf_dir: Path, bundle: Bundle, samples: Sequence[str]) -> Check:
+    model = LineScorer.load(hf_dir)
+    refiner = ModelRefiner(bundle, "cpu")
+    assert isinstance(refiner.prompt, CompactFormat)
     threshold = bundle.manifest.caution["balanced"].line
-    largest, same, lines = 0.0, 0, 0
-    for chunk in chunks:
-        feed = {name: torch.from_numpy(value) for name, value in engine.feed([chunk]).items()}
-        logits = model(feed["input_ids"], feed["line_positions"], feed["row_positions"])
-        expected, row = (torch.sigmoid(each).numpy() for each in logits)
-        (written,) = engine.run([chunk])
-        found = np.asarray(written.line_scores)
-        largest = max(largest, float(np.abs(found - expected).max()), abs(float(row[0]) - (written.row_score or 0.0)))
+    largest, same, lines, prompts = 0.0, 0, 0, 0
+    for text, programs in zip(samples, refiner.write(samples), strict=True):
+        scores, nothing = line_scores(model, refiner.prompt, split_lines(text), fast=False)
+        expected = np.asarray(scores)
+        found = np.asarray([score for chunk in programs.chunks for score in chunk.line_scores or ()])
+        largest = max(largest, float(np.abs(found - expected).max()), abs(nothing - (programs.doc_score or 0.0)))
         same += int(((found >= threshold) == (expected >= threshold)).sum())
-        lines += len(found)
-    return Check(len(chunks), largest, same / lines)
+        lines, prompts = lines + len(found), prompts + len(programs.chunks)
+    return Check(prompts, largest, same / lines)
 
 
 def _check_tokens(hf_dir: Path, bundle: Bundle, chunks: Sequence[Chunk], new_tokens: int) -> Check:

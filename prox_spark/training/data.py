@@ -11,7 +11,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from prox_spark.refiner.shapes import line_shapes
+from prox_spark.text.chunks import Chunk
 from prox_spark.text.prompts import CompactFormat
+from prox_spark.training.clean import clean
+from prox_spark.training.negatives import negative
+from prox_spark.training.page import Page
 from prox_spark.training.recipe import Recipe
 from prox_spark.training.records import collapsed
 
@@ -19,40 +27,29 @@ RENDERINGS = ("wet", "extracted")
 # Between these shares of gold words a line is neither to be kept nor to be removed whole (the data's own advice).
 MIXED = (0.3, 0.6)
 MAX_WEIGHT_WORDS = 100
-CHUNKS_SHUFFLED = 400
-
-
-@dataclass(frozen=True)
-class Page:
-    """One rendering of a page: its lines, whether each is to be removed, and how much that counts in the loss."""
-
-    id: str
-    domain: str
-    rendering: str
-    lines: tuple[str, ...]
-    remove: tuple[bool, ...]
-    weights: tuple[float, ...]
-    raw: str
-    gold: str
-
-    def only(self, remove: bool) -> Page:
-        """The page reduced to its removed or to its kept lines."""
-        picked = [i for i, value in enumerate(self.remove) if value is remove]
-        lines = tuple(self.lines[i] for i in picked)
-        weights = tuple(self.weights[i] for i in picked)
-        kept = (remove,) * len(picked)
-        return replace(self, lines=lines, remove=kept, weights=weights, raw="\n".join(lines), gold="")
+_COMMENT_WEIGHT = 0.5
+_NEGATIVE_WEIGHT = 0.3
+_SHORT_WORDS = 8
 
 
 @dataclass(frozen=True)
 class Example:
-    """One chunk: ``tokens`` with the line ends' positions in them, targets and weights a line, and the row's target."""
+    """A document, or a run of a longer one's chunks: what the model reads, targets and weights a line.
 
-    tokens: tuple[int, ...]
-    line_ends: tuple[int, ...]
+    chunks: prompts of consecutive lines. shapes: float32 [lines, SHAPES], of the whole document.
+    nothing: whether nothing of the document is worth keeping; None where that is not known.
+    """
+
+    chunks: tuple[Chunk, ...]
+    shapes: npt.NDArray[np.float32]
     remove: tuple[bool, ...]
     weights: tuple[float, ...]
-    nothing: bool
+    nothing: bool | None
+
+    @property
+    def tokens(self) -> int:
+        """Prompt tokens of all chunks."""
+        return sum(len(chunk.token_ids) for chunk in self.chunks)
 
 
 def read_pages(path: Path, languages: tuple[str, ...] = ("en",)) -> list[Page]:
@@ -80,7 +77,12 @@ def _weight(line: dict[str, Any]) -> float:
     # The measure counts words, the number of lines counts boilerplate: the root lies between.
     if MIXED[0] <= line["cov"] <= MIXED[1] or line.get("role") == "title":
         return 0.0
-    return float(min(MAX_WEIGHT_WORDS, 1 + len(line["text"].split())) ** 0.5)
+    # Whether readers' comments belong to a page's text is a matter of taste.
+    return _line_weight(line["text"]) * (_COMMENT_WEIGHT if line.get("role") == "comment" else 1.0)
+
+
+def _line_weight(text: str) -> float:
+    return float(min(MAX_WEIGHT_WORDS, 1 + len(text.split())) ** 0.5)
 
 
 def split_by_domain(pages: list[Page], share: int = 10) -> tuple[list[Page], list[Page]]:
@@ -92,45 +94,51 @@ def split_by_domain(pages: list[Page], share: int = 10) -> tuple[list[Page], lis
     return [p for p in pages if not held_out(p)], [p for p in pages if held_out(p)]
 
 
-def examples(page: Page, prompt: CompactFormat) -> list[Example]:
-    """The chunks of one page, cut and encoded as the engine does it."""
-    found = []
-    for chunk in prompt.chunks("\n".join(page.lines)):
-        span = slice(chunk.first_line, chunk.last_line + 1)
-        remove, weights = page.remove[span], page.weights[span]
-        found.append(Example(chunk.token_ids, chunk.line_ends, remove, weights, all(remove)))
-    return found
+def example(page: Page, prompt: CompactFormat, nothing: bool | None = None) -> Example:
+    """A page cut and encoded as the engine does it."""
+    chunks = tuple(prompt.chunks("\n".join(page.lines)))
+    return Example(chunks, line_shapes(page.lines), page.remove, page.weights, nothing)
 
 
 def epoch(pages: list[Page], prompt: CompactFormat, recipe: Recipe, number: int) -> Iterator[Example]:
-    """Chunks of every page, in an order and with alterations that the seed and the epoch's number decide."""
+    """Every page, in an order that the seed and the epoch's number decide, with made documents among them."""
     chance = random.Random(f"{recipe.seed}/{number}")
     order = list(pages)
     chance.shuffle(order)
-    # Chunks of one page are alike, so they must not meet in one step.
-    waiting: list[Example] = []
     for page in order:
-        waiting.extend(_some(examples(_altered(page, chance, recipe), prompt), chance, recipe.max_chunks))
-        while len(waiting) > CHUNKS_SHUFFLED:
-            yield _taken(waiting, chance)
-    while waiting:
-        yield _taken(waiting, chance)
+        # A page without anything to keep may be a fault of its labels: no verdict is learned from it.
+        worth = None if all(page.remove) else False
+        yield _some(example(_forgiving(page, recipe), prompt, worth), chance, recipe.max_chunks)
+        if chance.random() < recipe.negative_rate:
+            yield _some(example(_negative(pages, chance), prompt, nothing=True), chance, recipe.max_chunks)
+        if chance.random() < recipe.clean_rate:
+            lines = clean(pages, chance)
+            whole = Page("", "", "", lines, (False,) * len(lines), tuple(map(_line_weight, lines)), "", "")
+            yield _some(example(_forgiving(whole, recipe), prompt, nothing=False), chance, recipe.max_chunks)
 
 
-def _taken(waiting: list[Example], chance: random.Random) -> Example:
-    place = chance.randrange(len(waiting))
-    waiting[place], waiting[-1] = waiting[-1], waiting[place]
-    return waiting.pop()
+def _forgiving(page: Page, recipe: Recipe) -> Page:
+    """Where little is to be removed, a wrongly removed line counts more: such a text is mostly read as it is."""
+    removed = sum(w for w, remove in zip(page.weights, page.remove, strict=True) if remove)
+    if removed > recipe.clean_share * sum(page.weights):
+        return page
+    factor = recipe.clean_weight
+    weights = (w if remove else factor * w for w, remove in zip(page.weights, page.remove, strict=True))
+    return replace(page, weights=tuple(weights))
 
 
-def _altered(page: Page, chance: random.Random, recipe: Recipe) -> Page:
-    roll = chance.random()
-    if roll < recipe.boilerplate_rate and sum(page.remove) >= 5:
-        return page.only(remove=True)
-    if roll > 1 - recipe.clean_rate and len(page.remove) - sum(page.remove) >= 5:
-        return page.only(remove=False)
-    return page
+def _negative(pages: list[Page], chance: random.Random) -> Page:
+    """A document worth dropping. Its short lines are boilerplate as well; of its long ones nobody knows."""
+    _, lines = negative(pages, chance)
+    weights = tuple(_NEGATIVE_WEIGHT if len(line.split()) <= _SHORT_WORDS else 0.0 for line in lines)
+    return Page("", "", "", tuple(lines), (True,) * len(lines), weights, "", "")
 
 
-def _some(found: list[Example], chance: random.Random, most: int) -> list[Example]:
-    return found if len(found) <= most else chance.sample(found, most)
+def _some(whole: Example, chance: random.Random, most: int) -> Example:
+    """At most so many chunks in a row."""
+    if len(whole.chunks) <= most:
+        return whole
+    first = chance.randrange(len(whole.chunks) - most + 1)
+    chunks = whole.chunks[first : first + most]
+    span = slice(chunks[0].first_line, chunks[-1].last_line + 1)
+    return Example(chunks, whole.shapes[span], whole.remove[span], whole.weights[span], whole.nothing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -13,15 +14,21 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+import torch
+from torch import nn
 
 from prox_spark.errors import BundleError, ConfigError
 from prox_spark.refiner.bundle import MANIFEST, TOKENIZER, Bundle, write_bundle
+from prox_spark.refiner.score import JUDGE_INPUTS, JUDGE_OUTPUTS
+from prox_spark.refiner.shapes import SHAPES, VERSION
 from prox_spark.text.templates import PLAIN_CHUNK, PROX_CHUNK, PROX_DOC
 from prox_spark.training import graphs
 from prox_spark.training.check import SAMPLES, Check, check, score_prompts
+from prox_spark.training.model import WIDTH, LineScorer
 from prox_spark.training.quantise import quantise
 
 GRAPH = "model.onnx"
+LINE_GRAPH = "lines.onnx"
 CARD = "README.md"
 HEAD = "prox_head.json"
 PROMPTS: dict[str, tuple[dict[str, Any], str, dict[str, int]]] = {
@@ -168,7 +175,8 @@ def _describe_score(hf_dir: Path, options: ExportOptions) -> dict[str, Any]:
         "writes": "score",
         "level": options.level or "both",
         "languages": list(languages),
-        "prompt": {"format": "compact", "bos_token": head["bos_token"], "line_suffix": "\n"},
+        "line_graph": LINE_GRAPH,
+        "prompt": {"format": "compact", "bos_token": head["bos_token"], "line_suffix": "\n", "shapes": VERSION},
         "limits": {name: head[name] for name in names if name in head} | dict(options.limits),
         "end_tokens": [],
         "caution": {k: dict(v) for k, v in (options.caution or head["thresholds"]).items()},
@@ -227,7 +235,7 @@ def write_graph(hf_dir: Path, directory: Path, writes: str, precision: str) -> N
         if writes == "score":
             from safetensors.numpy import load_file
 
-            graphs.add_scoring_head(model, load_file(hf_dir / "head.safetensors"))
+            graphs.add_line_reader(model, load_file(hf_dir / "head.safetensors"))
             graphs.drop_nan_guard(model)
         else:
             graphs.keep_last_logits(model)
@@ -238,6 +246,40 @@ def write_graph(hf_dir: Path, directory: Path, writes: str, precision: str) -> N
     if precision == "int8":
         quantise(model)
     graphs.save(model, directory / GRAPH)
+    if writes == "score":
+        graphs.save(_line_graph(hf_dir), directory / LINE_GRAPH)
+
+
+def _line_graph(hf_dir: Path) -> onnx.ModelProto:
+    """The line network with probabilities as outputs, in float32: it is a hundredth of the work."""
+    model = LineScorer.load(hf_dir).eval()
+
+    class Judge(nn.Module):
+        """Probabilities in place of logits."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = model.network
+
+        def forward(self, vectors: torch.Tensor, shapes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            lines, document = self.network(vectors, shapes)
+            return torch.sigmoid(lines), torch.sigmoid(document)
+
+    inputs = (torch.zeros(5, WIDTH), torch.zeros(5, SHAPES))
+    written = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Judge().eval(),
+            inputs,
+            written,
+            input_names=list(JUDGE_INPUTS),
+            output_names=list(JUDGE_OUTPUTS),
+            dynamic_axes={name: {0: "lines"} for name in (*JUDGE_INPUTS, JUDGE_OUTPUTS[0])},
+            opset_version=18,
+            dynamo=False,
+        )
+    return onnx.load_from_string(written.getvalue())
 
 
 def _write_tokenizer(hf_dir: Path, directory: Path) -> None:

@@ -43,43 +43,24 @@ class Editor:
         return self.weight(np.asarray(values, dtype=np.int64))
 
 
-def add_scoring_head(model: ModelProto, head: Mapping[str, np.ndarray]) -> None:
-    """Turn a backbone (``last_hidden_state``) into a scoring graph, in place.
+def add_line_reader(model: ModelProto, head: Mapping[str, np.ndarray]) -> None:
+    """Turn a backbone (``last_hidden_state``) into a graph that reads a vector at the end of every line, in place.
 
-    head: ``line_head.0.weight`` [256, 3H], ``line_head.0.bias``, ``line_head.2.weight`` [1, 256], ``line_head.2.bias``,
-        ``row_head.weight`` [1, H], ``row_head.bias``, float32.
-    Adds the inputs ``line_positions`` [lines, 3] and ``row_positions`` [batch] and the outputs ``line_scores`` and
-    ``row_scores``; positions are counted from the mask, so ``position_ids`` is an input no more.
+    head: ``read.weight`` [width, H] and ``read.bias`` [width], float32.
+    Adds the input ``line_positions`` [lines] and the output ``line_vectors`` [lines, width]; positions are counted from
+    the mask, so ``position_ids`` is an input no more.
     """
     edit = Editor(model, "prox")
-    hidden = head["row_head.weight"].shape[1]
+    width, hidden = head["read.weight"].shape
     flat = edit.op("Reshape", "last_hidden_state", edit.ints(-1, hidden))
-    lines = edit.op("Reshape", edit.op("Gather", flat, "line_positions"), edit.ints(-1, 3 * hidden))
-    inner = _linear(edit, lines, head["line_head.0.weight"], head["line_head.0.bias"])
-    line_logits = _linear(edit, _gelu(edit, inner), head["line_head.2.weight"], head["line_head.2.bias"])
-    row_logits = _linear(edit, edit.op("Gather", flat, "row_positions"), head["row_head.weight"], head["row_head.bias"])
-    for logits, name in ((line_logits, "line_scores"), (row_logits, "row_scores")):
-        edit.op("Sigmoid", edit.op("Reshape", logits, edit.ints(-1)), output=name)
+    product = edit.op("MatMul", edit.op("Gather", flat, "line_positions"), edit.weight(head["read.weight"].T))
+    edit.op("Add", product, edit.weight(head["read.bias"]), output="line_vectors")
     graph = model.graph
     graph.node.extend(edit.nodes)
     _positions_from_mask(model)
-    graph.input.append(helper.make_tensor_value_info("line_positions", TensorProto.INT64, ["lines", 3]))
-    graph.input.append(helper.make_tensor_value_info("row_positions", TensorProto.INT64, ["batch_size"]))
+    graph.input.append(helper.make_tensor_value_info("line_positions", TensorProto.INT64, ["lines"]))
     del graph.output[:]
-    graph.output.append(helper.make_tensor_value_info("line_scores", TensorProto.FLOAT, ["lines"]))
-    graph.output.append(helper.make_tensor_value_info("row_scores", TensorProto.FLOAT, ["batch_size"]))
-
-
-def _linear(edit: Editor, x: str, weight: np.ndarray, bias: np.ndarray) -> str:
-    product = edit.op("MatMul", x, edit.weight(weight.astype(np.float32).T))
-    return edit.op("Add", product, edit.weight(bias.astype(np.float32)))
-
-
-def _gelu(edit: Editor, x: str) -> str:
-    """x / 2 * (1 + erf(x / sqrt 2)), in operators that every opset has."""
-    erf = edit.op("Erf", edit.op("Mul", x, edit.weight(np.float32(0.5**0.5))))
-    half = edit.op("Mul", x, edit.weight(np.float32(0.5)))
-    return edit.op("Mul", half, edit.op("Add", erf, edit.weight(np.float32(1))))
+    graph.output.append(helper.make_tensor_value_info("line_vectors", TensorProto.FLOAT, ["lines", width]))
 
 
 def _positions_from_mask(model: ModelProto) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from random import Random
 from typing import TypedDict
 
-from prox_spark.training.data import Page
+from prox_spark.training.page import Page
 from prox_spark.training.spinning import load_templates, spin
 
 Generator = Callable[[Sequence[Page], Random], list[str]]

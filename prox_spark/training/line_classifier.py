@@ -28,9 +28,10 @@ from prox_spark.program.programs import ChunkProgram, DocumentPrograms
 from prox_spark.program.scores import program_from_scores
 from prox_spark.text.lines import split_lines
 from prox_spark.training.contenders import Contender, Text
-from prox_spark.training.data import Page, read_pages, split_by_domain
+from prox_spark.training.data import read_pages, split_by_domain
 from prox_spark.training.line_features import Matrix, line_features
 from prox_spark.training.metrics import score
+from prox_spark.training.page import Page
 
 HASHED = 2**18
 FOLDS = 5

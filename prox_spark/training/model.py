@@ -1,7 +1,7 @@
-"""The network behind a scoring bundle: the first layers of a Llama-type model and two small heads.
+"""The network behind a scoring bundle: the first layers of a Llama-type model, and a small one over a page's lines.
 
-The line head reads the hidden state at the end of a line and at the ends of the next two lines, so that a causal model,
-which sees only what stands above, can look a little ahead. The row head reads the end of the chunk.
+The backbone reads chunk by chunk, and a causal model sees only what stands above. So what it says at a line's end is a
+vector, not a verdict; the line network reads the vectors of all lines of the document, with what each line looks like.
 """
 
 from __future__ import annotations
@@ -16,34 +16,69 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaModel
 
 from prox_spark.errors import ConfigError
+from prox_spark.refiner.shapes import SHAPES
 
-LOOK_AHEAD = 2
-HEAD_WIDTH = 256
+WIDTH = 160
+DILATIONS = (1, 2, 4, 8, 16, 1)
+# After this block every line is told the mean of all lines.
+PAGE_AFTER = 3
+DROPOUT = 0.2
+
+
+class LineNetwork(nn.Module):
+    """From the vectors and shapes of a document's lines to logits: residual convolutions along the lines."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shapes = nn.Linear(SHAPES, WIDTH)
+        self.norms = nn.ModuleList([nn.LayerNorm(WIDTH) for _ in DILATIONS])
+        self.convolutions = nn.ModuleList([nn.Conv1d(WIDTH, WIDTH, 3, padding=d, dilation=d) for d in DILATIONS])
+        self.page = nn.Linear(WIDTH, WIDTH)
+        self.last_norm = nn.LayerNorm(WIDTH)
+        self.line = nn.Linear(WIDTH, 1)
+        self.document = nn.Sequential(nn.Linear(2 * WIDTH, 64), nn.GELU(), nn.Linear(64, 1))
+        self.drop = nn.Dropout(DROPOUT)
+
+    def forward(self, vectors: Tensor, shapes: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits that each line of one document is to be removed, and that nothing of it is worth keeping.
+
+        Shapes: ``vectors`` float32 [lines, WIDTH], ``shapes`` float32 [lines, SHAPES]. Returns [lines] and [1].
+        """
+        x = self.drop(vectors) + self.shapes(shapes)
+        for number, (norm, convolution) in enumerate(zip(self.norms, self.convolutions, strict=True)):
+            along = convolution(norm(x).transpose(0, 1).unsqueeze(0)).squeeze(0).transpose(0, 1)
+            x = x + self.drop(nn.functional.gelu(along))
+            if number == PAGE_AFTER:
+                x = x + self.page(x.mean(0, keepdim=True))
+        x = self.last_norm(x)
+        pooled = torch.cat([x.mean(0, keepdim=True), x.max(0, keepdim=True).values], dim=1)
+        return self.line(x).squeeze(-1), self.document(pooled).squeeze(-1)
 
 
 class LineScorer(nn.Module):
-    """``backbone`` (hidden size H) with ``line_head`` (3H → 256 → 1) and ``row_head`` (H → 1); outputs are logits."""
+    """``backbone`` (hidden size H), ``read`` (H → WIDTH) and ``network``."""
 
     def __init__(self, backbone: LlamaModel) -> None:
         super().__init__()
-        hidden = backbone.config.hidden_size
         self.backbone = backbone
-        self.line_head = nn.Sequential(
-            nn.Linear((1 + LOOK_AHEAD) * hidden, HEAD_WIDTH), nn.GELU(), nn.Linear(HEAD_WIDTH, 1)
-        )
-        self.row_head = nn.Linear(hidden, 1)
+        self.read = nn.Linear(backbone.config.hidden_size, WIDTH)
+        self.network = LineNetwork()
 
-    def forward(self, input_ids: Tensor, line_positions: Tensor, row_positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits that each line is to be removed, and that each row has nothing worth keeping.
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.read.weight.device
 
-        Shapes: ``input_ids`` int64 [rows, tokens], padded at the right, ``line_positions`` int64 [lines, 3] and
-        ``row_positions`` int64 [rows], both flat indices into rows x tokens. Returns float [lines] and float [rows].
+    def vectors(self, input_ids: Tensor, line_positions: Tensor) -> Tensor:
+        """What the backbone says at the ends of lines, float32 [lines, WIDTH].
+
+        Shapes: ``input_ids`` int64 [rows, tokens], padded at the right, ``line_positions`` int64 [lines], flat indices
+        into rows x tokens.
         """
         # Padding stands at the right, where a causal model never looks; without a mask attention is twice as fast.
         hidden = self.backbone(input_ids=input_ids, use_cache=False).last_hidden_state
-        flat = hidden.reshape(-1, hidden.shape[-1]).float()
-        lines = flat[line_positions].flatten(1)
-        return self.line_head(lines).squeeze(-1), self.row_head(flat[row_positions]).squeeze(-1)
+        read: Tensor = self.read(hidden.reshape(-1, hidden.shape[-1])[line_positions])
+        return read.float()
 
     def save(self, directory: Path, head_settings: dict[str, object]) -> None:
         """Write an HF directory (backbone) with ``head.safetensors`` and ``prox_head.json`` beside it."""
@@ -54,9 +89,12 @@ class LineScorer(nn.Module):
 
     @classmethod
     def load(cls, directory: Path) -> LineScorer:
-        """Read what ``save`` wrote, in float32."""
+        """Read what ``save`` wrote, in float32. Raises ConfigError if the heads are of another form."""
         model = cls(LlamaModel.from_pretrained(directory, dtype=torch.float32))
-        model.load_state_dict(load_file(directory / "head.safetensors"), strict=False)
+        missing, unexpected = model.load_state_dict(load_file(directory / "head.safetensors"), strict=False)
+        wrong = [name for name in missing if not name.startswith("backbone.")] + unexpected
+        if wrong:
+            raise ConfigError(f"{directory / 'head.safetensors'}: heads of another version ({', '.join(wrong[:4])} …)")
         return model
 
 

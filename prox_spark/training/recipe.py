@@ -20,30 +20,32 @@ class Recipe(BaseModel):
     base: str = Field(description="HF directory, DIRECTORY/FILE.gguf, or package:NAME that carries a GGUF")
     data: Path = Field(description="records with line labels, jsonl.gz")
     out: Path = Field(description="checkpoints, log and the finished HF directory")
-    layers: int = Field(12, ge=1, description="layers kept, from the first")
-    frozen_layers: int = Field(4, ge=0, description="of the layers kept, the first that are left as they are")
+    layers: int = Field(10, ge=1, description="layers kept, from the first")
+    frozen_layers: int = Field(2, ge=0, description="of the layers kept, the first that are left as they are")
     vocabulary: int = Field(32768, ge=512, description="tokens kept, from the first")
     bos_token: str = "<|im_start|>"
-    window_tokens: int = 1024
-    max_line_tokens: int = 48
-    head_tokens: int = 32
+    window_tokens: int = 512
+    max_line_tokens: int = 24
+    head_tokens: int = 16
     languages: tuple[str, ...] = ("en",)
     seed: int = 1
-    tokens: int = Field(900_000, description="tokens to train on")
-    tokens_a_step: int = 8192
+    tokens: int = Field(3_000_000, description="tokens to train on")
+    tokens_a_step: int = 6144
     tokens_a_batch: int = Field(4096, description="tokens of one forward pass, padding included")
     learning_rate: float = 2e-4
     head_learning_rate: float = 1e-3
     weight_decay: float = 0.01
-    warmup: float = Field(0.03, description="share of tokens; constant afterwards")
-    decay: float = Field(0.35, description="share of tokens at the end in which the rate falls to zero")
-    boilerplate_rate: float = Field(0.08, description="chance that a page is reduced to its removed lines")
-    clean_rate: float = Field(0.08, description="chance that a page is reduced to its kept lines")
-    row_loss: float = Field(0.1, description="weight of the document verdict's loss")
-    max_chunks: int = Field(2, description="chunks taken from one page an epoch")
+    warmup: float = Field(0.03, description="share of the run; constant afterwards")
+    decay: float = Field(0.5, description="share of the run at the end in which the rate falls to zero")
+    negative_rate: float = Field(0.1, description="made documents worth dropping, for every page")
+    clean_rate: float = Field(0.2, description="made documents of which all is content, for every page")
+    clean_share: float = Field(0.25, description="a text with at most this share to remove counts as clean")
+    clean_weight: float = Field(2.0, description="how much more a line to keep counts in a clean text")
+    document_loss: float = Field(0.2, description="weight of the document verdict's loss")
+    max_chunks: int = Field(6, description="chunks in a row taken from one page an epoch")
     development_pages: int = Field(20, description="pages of each rendering scored while training")
-    evaluate_every: int = Field(60, description="steps")
-    checkpoint_every: int = Field(10, description="steps")
+    evaluate_every: int = Field(100, description="steps")
+    checkpoint_every: int = Field(25, description="steps")
     minutes: float = Field(100.0, description="stop early and finish when this is used up")
     card: dict[str, Any] = Field({}, description="licence, training data and the like, for the bundle's card")
 

@@ -11,18 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from prox_spark.errors import ConfigError
 from prox_spark.text.prompts import CompactFormat
 from prox_spark.text.tokenize import TextTokenizer
 from prox_spark.training import data
-from prox_spark.training.batches import Batch, batched
+from prox_spark.training.batches import Batch, batched, logits
 from prox_spark.training.calibrate import calibrate, measure, preflight_bounds
 from prox_spark.training.model import LineScorer, load_base
+from prox_spark.training.page import Page
 from prox_spark.training.recipe import Recipe
-from prox_spark.training.validate import score_pages, validate
+from prox_spark.training.validate import score_gold, score_pages, validate
 
 
 @dataclass
@@ -34,38 +35,47 @@ class Progress:
     seconds: float = 0.0
 
 
-def train(recipe_path: Path | str, out: Path | None = None, data_path: Path | None = None, resume: bool = True) -> Path:
+def train(
+    recipe_path: Path | str,
+    out: Path | None = None,
+    data_path: Path | None = None,
+    base: str | None = None,
+    resume: bool = True,
+) -> Path:
     """Train as the recipe says and return the HF directory with backbone, tokenizer and heads.
 
-    out, data_path: instead of the recipe's own. Messages of the run go to the screen and to ``OUT/log.jsonl``.
+    out, data_path, base: instead of the recipe's own. Messages of the run go to the screen and to ``OUT/log.jsonl``.
     A run that was stopped goes on from its last checkpoint unless ``resume`` is false. Raises ConfigError for a recipe
-    that cannot be read, and where there are no data.
+    that cannot be read, where there are no data, and where a checkpoint to go on from has another base.
     """
     recipe = Recipe.load(Path(recipe_path))
     if data_path is not None:
         recipe = recipe.model_copy(update={"data": data_path})
+    if base is not None:
+        recipe = recipe.model_copy(update={"base": base})
     if not recipe.data.is_file():
         raise ConfigError(f"no labelled pages at {recipe.data}; say where they are with --data")
     directory = out or recipe.out
     directory.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
     model, prompt, tokenizer_json = _prepare(recipe, directory)
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
     pages = data.read_pages(recipe.data, recipe.languages)
     training, development = data.split_by_domain(pages)
     optimizer = _optimizer(model, recipe)
-    progress = _resume(directory, model, optimizer) if resume else Progress()
+    progress = _resume(directory, model, optimizer, recipe) if resume else Progress()
     log = Log(directory / "log.jsonl", fresh=progress.step == 0)
     log.write(pages=len(training), development=len(development), **vars(progress))
     batches = _batches(training, prompt, recipe, progress.tokens)
     while progress.tokens < recipe.tokens and progress.seconds < recipe.minutes * 60:
-        _step(model, optimizer, batches, recipe, progress, log)
+        _step(model, optimizer, next(batches), recipe, progress, log)
         if progress.step % recipe.checkpoint_every == 0:
-            _checkpoint(directory, model, optimizer, progress)
+            _checkpoint(directory, model, optimizer, progress, recipe)
         if progress.step % recipe.evaluate_every == 0:
             log.write(step=progress.step, **validate(model, prompt, development, recipe.development_pages))
-    _checkpoint(directory, model, optimizer, progress)
+    _checkpoint(directory, model, optimizer, progress, recipe)
     scored = score_pages(model, prompt, development)
-    thresholds = calibrate(scored)
+    thresholds = calibrate(scored, score_gold(model, prompt, development))
     balanced = thresholds["balanced"]["line"]
     measured = {kind: s.rounded() for kind, s in measure(scored, balanced).items()}
     log.write(step=progress.step, thresholds=thresholds, development_scores=measured)
@@ -110,7 +120,7 @@ def _prepare(recipe: Recipe, directory: Path) -> tuple[LineScorer, CompactFormat
 
 def _optimizer(model: LineScorer, recipe: Recipe) -> torch.optim.AdamW:
     trained = [p for p in model.backbone.parameters() if p.requires_grad]
-    heads = [*model.line_head.parameters(), *model.row_head.parameters()]
+    heads = [*model.read.parameters(), *model.network.parameters()]
     groups = [
         {"params": [p for p in trained if p.ndim > 1], "lr": recipe.learning_rate},
         {"params": [p for p in trained if p.ndim == 1], "lr": recipe.learning_rate, "weight_decay": 0.0},
@@ -121,80 +131,96 @@ def _optimizer(model: LineScorer, recipe: Recipe) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=recipe.weight_decay)
 
 
-def _batches(pages: list[data.Page], prompt: CompactFormat, recipe: Recipe, skip: int) -> Iterator[Batch]:
+def _batches(pages: list[Page], prompt: CompactFormat, recipe: Recipe, skip: int) -> Iterator[Batch]:
     """Batches without end; those that a resumed run has seen are passed over."""
     seen = 0
     for number in count():
-        for batch in batched(data.epoch(pages, prompt, recipe, number), recipe.tokens_a_batch):
+        epoch = data.epoch(pages, prompt, recipe, number)
+        for batch in batched(epoch, recipe.tokens_a_step, recipe.tokens_a_batch):
             seen += batch.tokens
             if seen > skip:
                 yield batch
 
 
-def _rate(recipe: Recipe, tokens: int) -> float:
-    done = tokens / recipe.tokens
+def _rate(recipe: Recipe, progress: Progress) -> float:
+    """Share of the peak rate; whichever of tokens and minutes is nearer to its end decides."""
+    done = max(progress.tokens / recipe.tokens, progress.seconds / (60 * recipe.minutes))
     return min(1.0, (done + 1e-3) / recipe.warmup, max(0.0, (1 - done) / recipe.decay))
 
 
 def _step(
-    model: LineScorer,
-    optimizer: torch.optim.AdamW,
-    batches: Iterator[Batch],
-    recipe: Recipe,
-    progress: Progress,
-    log: Log,
+    model: LineScorer, optimizer: torch.optim.AdamW, batch: Batch, recipe: Recipe, progress: Progress, log: Log
 ) -> None:
     started = time.monotonic()
-    rate = _rate(recipe, progress.tokens)
+    rate = _rate(recipe, progress)
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * rate
     model.train()
     optimizer.zero_grad(set_to_none=True)
-    tokens, lines_loss, rows_loss, parts = 0, 0.0, 0.0, 0
-    while tokens < recipe.tokens_a_step:
-        batch = next(batches)
-        line_loss, row_loss = losses(model, batch)
-        share = batch.tokens / recipe.tokens_a_step
-        (share * (line_loss + recipe.row_loss * row_loss)).backward()
-        tokens, parts = tokens + batch.tokens, parts + 1
-        lines_loss, rows_loss = lines_loss + line_loss.item(), rows_loss + row_loss.item()
+    line_loss, document_loss = losses(model, batch)
+    (line_loss + recipe.document_loss * document_loss).backward()
     norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0).item()
     optimizer.step()
     progress.step += 1
-    progress.tokens += tokens
+    progress.tokens += batch.tokens
     progress.seconds += time.monotonic() - started
     log.write(
         step=progress.step,
         tokens=progress.tokens,
         minutes=progress.seconds / 60,
-        line_loss=lines_loss / parts,
-        row_loss=rows_loss / parts,
+        line_loss=line_loss.item(),
+        document_loss=document_loss.item(),
         norm=norm,
         rate=rate,
-        tokens_a_second=tokens / (time.monotonic() - started),
+        tokens_a_second=batch.tokens / (time.monotonic() - started),
     )
 
 
-def losses(model: LineScorer, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weighted mean loss of the line verdicts, and mean loss of the row verdicts, in bfloat16 where it is safe."""
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        lines, rows = model(batch.input_ids, batch.line_positions, batch.row_positions)
-    by_line = binary_cross_entropy_with_logits(lines.float(), batch.remove, batch.weights, reduction="sum")
-    return by_line / batch.weights.sum().clamp(min=1.0), binary_cross_entropy_with_logits(rows.float(), batch.nothing)
+def losses(model: LineScorer, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Loss of the line verdicts, each document's weighted by the root of its lines' weights, and of the documents'.
+
+    In bfloat16 where it is safe. Lines without weight and documents without a verdict count nothing.
+    """
+    device = model.device
+    with torch.autocast(device.type, dtype=torch.bfloat16):
+        found = logits(model, batch)
+    lines, documents, shares, known = torch.zeros((), device=device), torch.zeros((), device=device), 0.0, 0
+    for (line_logits, document_logit), example in zip(found, batch.examples, strict=True):
+        weights = torch.tensor(example.weights, device=device)
+        total = sum(example.weights)
+        if total > 0:
+            target = torch.tensor(example.remove, dtype=torch.float32, device=device)
+            summed = binary_cross_entropy_with_logits(line_logits.float(), target, weights, reduction="sum")
+            lines = lines + summed / total**0.5
+            shares += total**0.5
+        if example.nothing is not None:
+            target = torch.tensor([float(example.nothing)], device=device)
+            documents = documents + binary_cross_entropy_with_logits(document_logit.float(), target)
+            known += 1
+    return lines / max(shares, 1.0), documents / max(known, 1)
 
 
-def _checkpoint(directory: Path, model: LineScorer, optimizer: torch.optim.AdamW, progress: Progress) -> None:
+def _checkpoint(
+    directory: Path, model: LineScorer, optimizer: torch.optim.AdamW, progress: Progress, recipe: Recipe
+) -> None:
     state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "progress": vars(progress)}
+    state |= {"model_of": _model_of(recipe)}
     half_written = directory / "checkpoint.tmp"
     torch.save(state, half_written)
     half_written.replace(directory / "checkpoint.pt")
 
 
-def _resume(directory: Path, model: LineScorer, optimizer: torch.optim.AdamW) -> Progress:
+def _model_of(recipe: Recipe) -> list[object]:
+    return [recipe.base, recipe.layers, recipe.frozen_layers, recipe.vocabulary]
+
+
+def _resume(directory: Path, model: LineScorer, optimizer: torch.optim.AdamW, recipe: Recipe) -> Progress:
     path = directory / "checkpoint.pt"
     if not path.exists():
         return Progress()
-    state = torch.load(path, weights_only=True)
+    state = torch.load(path, weights_only=True, map_location="cpu")
+    if state["model_of"] != _model_of(recipe):
+        raise ConfigError(f"{path} is of another model, {state['model_of'][0]}; --fresh begins anew, --out elsewhere")
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     return Progress(**state["progress"])

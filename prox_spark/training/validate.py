@@ -2,35 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from prox_spark.text.prompts import CompactFormat
-from prox_spark.training.batches import collate
+from prox_spark.training.batches import collate, logits
 from prox_spark.training.calibrate import Scored, mean_f1, measure
-from prox_spark.training.data import RENDERINGS, Page, examples
+from prox_spark.training.data import RENDERINGS, example
 from prox_spark.training.model import LineScorer
+from prox_spark.training.page import Page
 
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+_PADDED_TOKENS = 4096
 
 
 @torch.inference_mode()
-def page_scores(model: LineScorer, prompt: CompactFormat, page: Page) -> tuple[list[float], float]:
-    """Probability for every line of a page that it is to be removed, and for the page that nothing is worth keeping."""
-    found: list[float] = []
-    nothing: list[float] = []
-    for example in examples(page, prompt):
-        batch = collate([example])
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            lines, rows = model(batch.input_ids, batch.line_positions, batch.row_positions)
-        found.extend(torch.sigmoid(lines.float()).tolist())
-        nothing.extend(torch.sigmoid(rows.float()).tolist())
-    return found, min(nothing)
+def line_scores(
+    model: LineScorer, prompt: CompactFormat, lines: Sequence[str], fast: bool = True
+) -> tuple[list[float], float]:
+    """Probability for every line of a page that it is to be removed, and for the page that nothing is worth keeping.
+
+    fast: in bfloat16, else in float32.
+    """
+    model.eval()
+    page = Page("", "", "", tuple(lines), (False,) * len(lines), (1.0,) * len(lines), "", "")
+    with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=fast):
+        ((found, nothing),) = logits(model, collate([example(page, prompt)], _PADDED_TOKENS))
+    return torch.sigmoid(found.float()).tolist(), float(torch.sigmoid(nothing.float()))
 
 
 def score_pages(model: LineScorer, prompt: CompactFormat, pages: list[Page]) -> list[Scored]:
     """Score every page once; validation and calibration are arithmetic on these."""
-    model.eval()
-    return [Scored(page, *page_scores(model, prompt, page)) for page in pages]
+    return [Scored(page, *line_scores(model, prompt, page.lines)) for page in pages]
+
+
+def score_gold(model: LineScorer, prompt: CompactFormat, pages: list[Page]) -> list[list[float]]:
+    """Line scores of the pages' gold texts, each once: of texts of which nothing is to be removed."""
+    texts = sorted({page.gold for page in pages if page.gold.strip()})
+    return [line_scores(model, prompt, text.split("\n"))[0] for text in texts]
 
 
 def validate(model: LineScorer, prompt: CompactFormat, pages: list[Page], most: int) -> dict[str, float]:

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from prox_spark.refiner.bundle import Bundle, write_bundle
+from prox_spark.refiner.shapes import SHAPES, VERSION
 from prox_spark.text.templates import PROX_CHUNK, PROX_DOC
 
 HEADS, SIZE, WIDTH, LAYERS, POSITIONS = 2, 8, 16, 2, 4096
@@ -165,26 +166,31 @@ def decoder(path: Path, vocabulary: int, seed: int = 0) -> None:
 
 
 def scorer(path: Path, vocabulary: int, seed: int = 0) -> None:
-    """A graph of a scoring bundle."""
+    """The graph of a scoring bundle that reads a vector at every line's end."""
     graph = Graph(seed)
     positions = graph.op("Sub", graph.op("CumSum", "attention_mask", graph.constant(1)), graph.constant(1))
     x = graph.backbone(vocabulary, graph.op("Max", positions, graph.constant(0)), cached=False)
     flat = graph.op("Reshape", x, graph.constant([-1, WIDTH]))
-    lines = graph.op("Reshape", graph.op("Gather", flat, "line_positions"), graph.constant([-1, 3 * WIDTH]))
-    for source, width, name in (
-        (lines, 3 * WIDTH, "line_scores"),
-        (graph.op("Gather", flat, "row_positions"), WIDTH, "row_scores"),
-    ):
-        logit = graph.op("Reshape", graph.op("MatMul", source, graph.weight(width, 1)), graph.constant([-1]))
-        logit = graph.op("Mul", logit, graph.constant(2, np.float32))
-        graph.nodes.append(helper.make_node("Sigmoid", [logit], [name]))
+    graph.nodes.append(helper.make_node("Gather", [flat, "line_positions"], ["line_vectors"]))
     inputs = [tensor("input_ids", "batch", "tokens"), tensor("attention_mask", "batch", "tokens")]
-    inputs += [tensor("line_positions", "lines", 3), tensor("row_positions", "batch")]
-    outputs = [
-        tensor("line_scores", "lines", kind=TensorProto.FLOAT),
-        tensor("row_scores", "batch", kind=TensorProto.FLOAT),
-    ]
-    graph.save(path, inputs, outputs)
+    inputs += [tensor("line_positions", "lines")]
+    graph.save(path, inputs, [tensor("line_vectors", "lines", WIDTH, kind=TensorProto.FLOAT)])
+
+
+def judge(path: Path, seed: int = 0) -> None:
+    """The graph that judges lines: each from its own vector and shapes and from the mean of all vectors."""
+    graph = Graph(seed)
+    mean = graph.op("ReduceMean", "vectors", graph.constant([0]), keepdims=1)
+    seen = graph.op("Add", "vectors", mean)
+    line = graph.op("MatMul", seen, graph.weight(WIDTH, 1))
+    line = graph.op("Add", line, graph.op("MatMul", "shapes", graph.weight(SHAPES, 1)))
+    for source, name in ((line, "line_scores"), (graph.op("MatMul", mean, graph.weight(WIDTH, 1)), "document_score")):
+        logit = graph.op("Mul", graph.op("Reshape", source, graph.constant([-1])), graph.constant(2, np.float32))
+        graph.nodes.append(helper.make_node("Sigmoid", [logit], [name]))
+    inputs = [tensor("vectors", "lines", WIDTH, kind=TensorProto.FLOAT)]
+    inputs += [tensor("shapes", "lines", SHAPES, kind=TensorProto.FLOAT)]
+    outputs = [tensor("line_scores", "lines", kind=TensorProto.FLOAT)]
+    graph.save(path, inputs, [*outputs, tensor("document_score", "one", kind=TensorProto.FLOAT)])
 
 
 CAUTION = {
@@ -200,6 +206,7 @@ def score_bundle(directory: Path, seed: int = 0, **changes: Any) -> Bundle:
     tokenizer = byte_tokenizer()
     tokenizer.save(str(directory / "tokenizer.json"))
     scorer(directory / "model.onnx", tokenizer.get_vocab_size(), seed)
+    judge(directory / "lines.onnx", seed)
     manifest = {
         "name": "tiny-score",
         "version": "0.1",
@@ -207,7 +214,8 @@ def score_bundle(directory: Path, seed: int = 0, **changes: Any) -> Bundle:
         "level": "both",
         "dialect": "prox",
         "languages": ["en"],
-        "prompt": {"format": "compact", "bos_token": "<|endoftext|>"},
+        "line_graph": "lines.onnx",
+        "prompt": {"format": "compact", "bos_token": "<|endoftext|>", "shapes": VERSION},
         "limits": {"window_tokens": 128, "max_line_tokens": 24, "head_tokens": 16},
         "precision": "fp32",
         "caution": CAUTION,

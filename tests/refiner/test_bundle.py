@@ -39,7 +39,7 @@ def test_a_bundle_reads_back(bundle: Bundle) -> None:
     assert info.thresholds["balanced"].line == 0.5
     assert info.limits["window_tokens"] == 128
     assert info.fingerprint == read_manifest(bundle)["fingerprint"]
-    assert set(read_manifest(bundle)["files"]) == {"model.onnx", "tokenizer.json"}
+    assert set(read_manifest(bundle)["files"]) == {"lines.onnx", "model.onnx", "tokenizer.json"}
 
 
 def test_the_fingerprint_is_what_decides_a_program_and_nothing_else(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_the_fingerprint_is_what_decides_a_program_and_nothing_else(tmp_path: Pa
     others = [
         score_bundle(tmp_path / "e", seed=1),
         score_bundle(tmp_path / "f", limits={"window_tokens": 129, "max_line_tokens": 24, "head_tokens": 16}),
-        score_bundle(tmp_path / "g", prompt={"format": "compact", "bos_token": "<s>"}),
+        score_bundle(tmp_path / "g", prompt={"format": "compact", "bos_token": "<s>", "shapes": 1}),
         score_bundle(tmp_path / "h", dialect="refinex"),
         score_bundle(tmp_path / "i", end_tokens=[2]),
     ]
@@ -67,7 +67,12 @@ def test_integrity_covers_card_and_thresholds(bundle: Bundle) -> None:
 
 @pytest.mark.parametrize("key", ["prompt", "limits", "dialect", "end_tokens"])
 def test_a_changed_prompt_is_refused(bundle: Bundle, key: str) -> None:
-    values = {"prompt": {"format": "compact", "bos_token": "<s>"}, "limits": {}, "dialect": "ultrax", "end_tokens": [7]}
+    values = {
+        "prompt": {"format": "compact", "bos_token": "<s>", "shapes": 1},
+        "limits": {},
+        "dialect": "ultrax",
+        "end_tokens": [7],
+    }
     change(bundle, **{key: values[key]})
     with pytest.raises(BundleError, match="fingerprint"):
         Bundle.load(bundle.directory)

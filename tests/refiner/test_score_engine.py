@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -8,10 +9,15 @@ import pytest
 
 from prox_spark.errors import EngineError
 from prox_spark.program.scores import program_from_scores
+from prox_spark.refiner import model
 from prox_spark.refiner.bundle import Bundle
 from prox_spark.refiner.device import open_session
 from prox_spark.refiner.refiner import Refiner
-from prox_spark.refiner.score import ScoreEngine
+from prox_spark.refiner.score import LineJudge, ScoreEngine
+from prox_spark.refiner.shapes import line_shapes
+from prox_spark.refiner.written import Written
+from prox_spark.text.chunks import Chunk
+from prox_spark.text.lines import split_lines
 from tests.helpers.tiny_models import decoder, score_bundle
 
 PAGES = [
@@ -38,23 +44,72 @@ def test_programs_are_the_same_in_every_batch(bundle: Bundle) -> None:
     assert [next(Refiner.load(bundle.directory, "cpu").write([page])) for page in PAGES[:6]] == one[:6]
 
 
-def test_scores_equal_those_of_the_graph_without_padding(bundle: Bundle) -> None:
-    session = onnxruntime.InferenceSession(str(bundle.graph), providers=["CPUExecutionProvider"])
+def test_scores_equal_those_of_the_graphs_without_padding(bundle: Bundle) -> None:
+    reads, judges = (
+        onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        for path in (bundle.graph, bundle.line_graph)
+    )
     prompt = bundle.prompt(bundle.tokenizer())
     for page, programs in zip(PAGES[:6], Refiner.load(bundle.directory, "cpu").write(PAGES[:6]), strict=True):
-        rows = []
-        for chunk, program in zip(prompt.chunks(page), programs.chunks, strict=True):
-            ends = list(chunk.line_ends)
-            ahead = [[ends[min(i + k, len(ends) - 1)] for k in range(3)] for i in range(len(ends))]
+        vectors = []
+        for chunk in prompt.chunks(page):
             ids = np.asarray([chunk.token_ids], dtype=np.int64)
-            feed = {"input_ids": ids, "attention_mask": np.ones_like(ids), "line_positions": np.asarray(ahead)}
-            lines, row = session.run(["line_scores", "row_scores"], {**feed, "row_positions": np.asarray([ends[-1]])})
-            np.testing.assert_allclose(program.line_scores, lines, atol=1e-5)
-            rows.append(row[0])
+            feed = {
+                "input_ids": ids,
+                "attention_mask": np.ones_like(ids),
+                "line_positions": np.asarray(chunk.line_ends),
+            }
+            vectors += reads.run(["line_vectors"], feed)
+        feed = {"vectors": np.concatenate(vectors), "shapes": line_shapes(split_lines(page))}
+        lines, document = judges.run(["line_scores", "document_score"], feed)
+        found = [score for chunk in programs.chunks for score in chunk.line_scores or ()]
+        np.testing.assert_allclose(found, lines, atol=1e-5)
+        assert programs.doc_score == pytest.approx(document[0], abs=1e-5)
+        assert programs.doc_program == ("drop_doc()" if programs.doc_score >= 0.5 else "keep_doc()")
+        for chunk, program in zip(prompt.chunks(page), programs.chunks, strict=True):
             assert program.program == program_from_scores(program.line_scores or (), chunk.first_line, 0.5)
             assert (program.prompt_tokens, program.new_tokens) == (len(chunk.token_ids), 0)
-        assert programs.doc_score == pytest.approx(min(rows), abs=1e-5)
-        assert programs.doc_program == ("drop_doc()" if programs.doc_score >= 0.5 else "keep_doc()")
+
+
+def test_very_long_documents_are_judged_in_sections_of_whole_chunks(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = "".join(f"line {n}\n" for n in range(900))
+    sizes: list[int] = []
+    judge = LineJudge.judge
+
+    def counted(self: LineJudge, lines: list[str], vectors: Any) -> Any:
+        sizes.append(len(lines))
+        return judge(self, lines, vectors)
+
+    monkeypatch.setattr(LineJudge, "judge", counted)
+    monkeypatch.setattr(model, "SECTION_LINES", 200)
+    (whole,) = Refiner.load(bundle.directory, "cpu").write([page])
+    first = list(sizes)
+    assert sum(sizes) == 901
+    assert max(sizes) <= 200 < min(sizes[:-1]) + 130
+    monkeypatch.setattr(model, "WINDOW_TOKENS", 500)
+    (in_windows,) = Refiner.load(bundle.directory, "cpu").write([page])
+    assert sizes[len(first) :] == first
+    assert in_windows == whole
+
+
+def test_a_chunk_that_fails_leaves_the_others_of_its_document(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = ScoreEngine.run
+
+    def fails(self: ScoreEngine, chunks: list[Chunk]) -> list[Written]:
+        if any(chunk.chunk == 1 for chunk in chunks):
+            raise RuntimeError("out of memory")
+        return run(self, chunks)
+
+    monkeypatch.setattr(ScoreEngine, "run", fails)
+    (programs,) = Refiner.load(bundle.directory, "cpu").write(["a line\n" * 100])
+    errors = [chunk.error for chunk in programs.chunks]
+    assert errors[1] == "RuntimeError: out of memory"
+    assert set(errors[:1] + errors[2:]) == {None}
+    assert programs.chunks[1].line_scores is None
+    assert all(len(c.line_scores or ()) == c.last_line - c.first_line + 1 for c in programs.chunks if not c.error)
+    assert (programs.doc_program, programs.doc_score) == ("keep_doc()", None)
 
 
 def test_scores_survive_the_table_s_float(bundle: Bundle) -> None:

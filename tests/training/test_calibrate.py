@@ -21,18 +21,22 @@ def scored(tmp_path: Path) -> list[Scored]:
 
 
 def test_balanced_lies_between_kept_and_removed_lines(scored: list[Scored]) -> None:
-    assert 0.35 < calibrate(scored)["balanced"]["line"] <= 0.65
+    assert 0.35 < calibrate(scored, [])["balanced"]["line"] <= 0.65
+
+
+def test_texts_that_are_clean_already_raise_the_threshold(scored: list[Scored]) -> None:
+    assert calibrate(scored, [[0.1, 0.6]] * 9)["balanced"]["line"] > 0.6
 
 
 def test_caution_is_ordered(scored: list[Scored]) -> None:
-    found = calibrate(scored)
+    found = calibrate(scored, [])
     for verdict in ("line", "document"):
         assert found["cautious"][verdict] >= found["balanced"][verdict] >= found["aggressive"][verdict]
 
 
 def test_cautious_drops_no_page_with_something_worth_keeping(scored: list[Scored]) -> None:
     risky = [Scored(s.page, s.line_scores, nothing=0.985) for s in scored]
-    assert calibrate(risky)["cautious"]["document"] > 0.985
+    assert calibrate(risky, [])["cautious"]["document"] > 0.985
 
 
 def test_preflight_bounds_leave_room_below_what_was_measured(scored: list[Scored]) -> None:

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import pytest
 
-from prox_spark.training.data import Page, _altered, read_pages, split_by_domain
+from prox_spark.text.prompts import CompactFormat
+from prox_spark.text.tokenize import TextTokenizer
+from prox_spark.training.data import epoch, read_pages, split_by_domain
+from prox_spark.training.page import Page
 from prox_spark.training.recipe import Recipe
 from tests.helpers.labelled_pages import record, write_records
+from tests.helpers.tiny_models import byte_tokenizer
 
 
 @pytest.fixture
@@ -72,8 +75,39 @@ def test_a_page_can_be_reduced_to_boilerplate_or_to_its_text(pages: list[Page]) 
     assert all(not remove for remove in pages[0].only(remove=False).remove)
 
 
-def test_alterations_are_decided_by_the_seed(pages: list[Page]) -> None:
-    recipe = Recipe(name="x", base="b", data=Path("d"), out=Path("o"), boilerplate_rate=0.5, clean_rate=0.5)
-    first, second = ([_altered(pages[0], random.Random(s), recipe).lines for s in range(20)] for _ in range(2))
-    assert first == second
-    assert len(set(first)) > 1
+@pytest.fixture
+def prompt() -> CompactFormat:
+    tokenizer = TextTokenizer(byte_tokenizer())
+    return CompactFormat(tokenizer, 0, window_tokens=64, max_line_tokens=24, head_tokens=16)
+
+
+def recipe(**changes: object) -> Recipe:
+    return Recipe.model_validate({"name": "x", "base": "b", "data": "d", "out": "o", **changes})
+
+
+def test_an_epoch_is_decided_by_the_seed_and_its_number(pages: list[Page], prompt: CompactFormat) -> None:
+    settings = recipe(negative_rate=0.5, clean_rate=0.5)
+    first, second, other = (
+        [[chunk.token_ids for chunk in e.chunks] for e in epoch(pages * 9, prompt, settings, n)] for n in (0, 0, 1)
+    )
+    assert first == second != other
+    assert len(first) > 27, "made documents come on top"
+
+
+def test_an_example_has_a_row_for_every_line_it_shows(pages: list[Page], prompt: CompactFormat) -> None:
+    found = list(epoch(pages * 9, prompt, recipe(negative_rate=0.5, clean_rate=0.5, max_chunks=2), 0))
+    assert any(one.nothing for one in found)
+    for one in found:
+        lines = sum(chunk.lines for chunk in one.chunks)
+        assert lines == len(one.shapes) == len(one.remove) == len(one.weights)
+        assert len(one.chunks) <= 2
+        assert one.nothing is not True or all(one.remove)
+
+
+def test_where_little_is_to_be_removed_lines_to_keep_count_more(pages: list[Page], prompt: CompactFormat) -> None:
+    plain, forgiving = (
+        next(epoch(pages[:1], prompt, recipe(negative_rate=0, clean_rate=0, clean_share=share, clean_weight=3.0), 0))
+        for share in (0.0, 1.0)
+    )
+    for one, other, remove in zip(plain.weights, forgiving.weights, plain.remove, strict=True):
+        assert other == (one if remove else 3 * one)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from random import Random
 
-from prox_spark.training.data import Page
 from prox_spark.training.heldout_negatives import GENERATORS as HELD_OUT
 from prox_spark.training.heldout_negatives import TEMPLATES as HELD_OUT_TEMPLATES
 from prox_spark.training.heldout_negatives import heldout_negatives
 from prox_spark.training.negatives import GENERATORS, MAX_LINES, TEMPLATES, negative
+from prox_spark.training.page import Page
 
 
 def page(number: int) -> Page:

@@ -1,0 +1,122 @@
+"""Documents that are to come through untouched, made from the kept text of labelled pages and from source code.
+
+Much of what a corpus holds is clean and looks unlike an article: lists, tables, verse, code, posts of a forum. Labelled
+pages have few of them, and a model that has only seen articles takes short lines for menus.
+"""
+
+from __future__ import annotations
+
+import re
+import sysconfig
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from random import Random
+
+from prox_spark.training.page import Page
+
+MAX_LINES = 150
+# Share of documents that are a text as a human kept it.
+_WHOLE = 0.3
+_NAMES = ("anna", "mike_77", "Tobias", "jlr", "OldSailor", "priya", "dr. no", "Marta", "guest1204", "kernelpanic")
+_BULLETS = ("- ", "* ", "• ", "", "", "1")
+_SEPARATORS = ("\t", " | ", "  ", "; ", ", ")
+
+
+def clean(pages: Sequence[Page], chance: Random) -> tuple[str, ...]:
+    """The lines of one document of which all is content."""
+    text = _text(pages, chance)
+    if chance.random() >= _WHOLE:
+        text = chance.choice(list(KINDS.values()))(text, chance)
+    return tuple(text[:MAX_LINES]) or ("Nothing here is noise, and little is here.",)
+
+
+def part(text: list[str], chance: Random) -> list[str]:
+    """A few paragraphs, as excerpts are."""
+    first = chance.randrange(len(text))
+    return text[first : first + chance.randint(1, 8)]
+
+
+def wrapped(text: list[str], chance: Random) -> list[str]:
+    """Lines of a mail or a plain text file, broken at a width."""
+    width = chance.randint(50, 90)
+    return [line for paragraph in text for line in [*textwrap.wrap(paragraph, width), ""]]
+
+
+def verse(text: list[str], chance: Random) -> list[str]:
+    """Short lines in stanzas."""
+    words, length = " ".join(text).split(), chance.randint(5, 8)
+    lines = [" ".join(words[i : i + length]).capitalize() for i in range(0, len(words), length)]
+    stanza = chance.choice((4, 4, 6, 8))
+    return [part for i in range(0, len(lines), stanza) for part in [*lines[i : i + stanza], ""]]
+
+
+def items(text: list[str], chance: Random) -> list[str]:
+    """A list, with a line above and one below that say what it is."""
+    phrases = [part.strip() for line in text for part in re.split(r"[.;,:]", line) if 2 < len(part) < 120]
+    bullet, most = chance.choice(_BULLETS), chance.randint(4, 40)
+    listed = [f"{n}. {p}" if bullet == "1" else bullet + p for n, p in enumerate(phrases[:most], 1)]
+    return [text[0], *listed, *text[1 : 1 + chance.randint(0, 2)]]
+
+
+def table(text: list[str], chance: Random) -> list[str]:
+    """Rows of a name and some numbers, or of several phrases."""
+    words = re.findall(r"[^\W\d_]{3,}", " ".join(text)) or ["value"]
+    separator, columns = chance.choice(_SEPARATORS), chance.randint(2, 6)
+    numbers: Callable[[], str] = chance.choice(
+        (lambda: str(chance.randint(0, 5000)), lambda: f"{chance.uniform(0, 100):.2f}", lambda: chance.choice(words))
+    )
+    head = separator.join(chance.choice(words).capitalize() for _ in range(columns))
+    rows = [
+        separator.join([chance.choice(words), *(numbers() for _ in range(columns - 1))])
+        for _ in range(chance.randint(3, 40))
+    ]
+    return [*text[: chance.randint(0, 2)], head, *rows, *text[2 : 2 + chance.randint(0, 2)]]
+
+
+def forum(text: list[str], chance: Random) -> list[str]:
+    """Posts, each with who wrote it."""
+    lines = []
+    for paragraph in text:
+        name = chance.choice(_NAMES)
+        lines.append(
+            chance.choice((f"{name} wrote:", f"{name}:", f"Posted by {name}, {chance.randint(1, 12)} hours ago"))
+        )
+        lines += [f"> {chance.choice(text)[:80]}", paragraph] if chance.random() < 0.2 else [paragraph]
+    return lines
+
+
+def code(text: list[str], chance: Random) -> list[str]:
+    """Some functions of Python's standard library, as a tutorial shows them."""
+    source = chance.choice(_sources()).read_text(encoding="utf-8", errors="replace").split("\n")
+    first, length = chance.randrange(len(source)), chance.randint(5, 80)
+    shown = source[first : first + length]
+    return [text[0], *shown, *text[1:2]] if chance.random() < 0.5 else shown
+
+
+KINDS: Mapping[str, Callable[[list[str], Random], list[str]]] = {
+    "part": part,
+    "wrapped": wrapped,
+    "verse": verse,
+    "items": items,
+    "table": table,
+    "forum": forum,
+    "code": code,
+}
+
+
+@cache
+def _sources() -> tuple[Path, ...]:
+    library = Path(sysconfig.get_path("stdlib"))
+    return tuple(sorted(path for path in library.glob("*.py") if path.stat().st_size > 4_000))
+
+
+def _text(pages: Sequence[Page], chance: Random) -> list[str]:
+    """The gold text of a page with some, else its kept lines; blank lines as they stand."""
+    for _ in range(20):
+        page = chance.choice(pages)
+        gold = page.gold.strip() or "\n".join(page.only(remove=False).lines).strip()
+        if len(gold.split()) >= 30:
+            return gold.split("\n")
+    return ["A text of its own, short as it is, with one sentence and an end."]

@@ -1,0 +1,31 @@
+"""Made documents that are to come through untouched."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from prox_spark.training.clean import KINDS, MAX_LINES, clean
+from prox_spark.training.page import Page
+
+LINES = ("Menu", *(f"Sentence {n} tells of the harvest; it was long, and the weather held." for n in range(9)))
+PAGE = Page("1", "a.org", "wet", LINES, (True, *[False] * 9), (1.0,) * 10, "\n".join(LINES), "")
+EMPTY = Page("2", "b.org", "wet", ("Menu",), (True,), (1.0,), "Menu", "")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_has_content_and_nothing_of_a_menu(kind: str) -> None:
+    lines = KINDS[kind](list(LINES[1:]), Random(1))
+    assert any(line.strip() for line in lines)
+    assert "Menu" not in lines
+
+
+def test_a_seed_decides() -> None:
+    first, second = ([clean([PAGE, EMPTY], Random(seed)) for seed in range(30)] for _ in range(2))
+    assert first == second
+    assert all(0 < len(lines) <= MAX_LINES for lines in first)
+
+
+def test_pages_without_text_give_a_text_all_the_same() -> None:
+    assert all(any(clean([EMPTY], Random(seed))) for seed in range(20))
