@@ -204,7 +204,8 @@ def _checkpoint(
     directory: Path, model: LineScorer, optimizer: torch.optim.AdamW, progress: Progress, recipe: Recipe
 ) -> None:
     state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "progress": vars(progress)}
-    state |= {"model_of": _model_of(recipe)}
+    # Dropout goes on with the numbers that an undisturbed run would have drawn.
+    state |= {"model_of": _model_of(recipe), "random": torch.get_rng_state()}
     half_written = directory / "checkpoint.tmp"
     torch.save(state, half_written)
     half_written.replace(directory / "checkpoint.pt")
@@ -221,6 +222,7 @@ def _resume(directory: Path, model: LineScorer, optimizer: torch.optim.AdamW, re
     state = torch.load(path, weights_only=True, map_location="cpu")
     if state["model_of"] != _model_of(recipe):
         raise ConfigError(f"{path} is of another model, {state['model_of'][0]}; --fresh begins anew, --out elsewhere")
+    torch.set_rng_state(state["random"])
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     return Progress(**state["progress"])

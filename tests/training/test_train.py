@@ -96,3 +96,16 @@ def test_a_run_that_was_stopped_goes_on_and_ends_as_if_it_had_not_been(tmp_path:
     assert steps.count(2) == 1
     one, other = LineScorer.load(whole).state_dict(), LineScorer.load(resumed).state_dict()
     assert all(torch.allclose(one[name], other[name], atol=1e-5) for name in one)
+
+
+def test_a_checkpoint_of_another_base_is_not_gone_on_from(tmp_path: Path, base: Path) -> None:
+    import shutil
+
+    from prox_spark.errors import ConfigError
+    from prox_spark.training.train import train
+
+    settings = recipe(tmp_path, base, "first", tokens=4_000, minutes=1e-6)
+    train(settings)
+    other = shutil.copytree(base, tmp_path / "other")
+    with pytest.raises(ConfigError, match="is of another model"):
+        train(settings, base=str(other))
