@@ -21,11 +21,7 @@ def forget(
     """Delete documents from every table, for requests to be forgotten. Remove them from the source first."""
     from prox_spark import cli
 
-    cli._needs("pyspark", "spark")
-    upkeep = importlib.import_module("prox_spark.spark.upkeep")
-    with cli.log.status("deleting"):
-        done = upkeep.forget(cli._session(), tables, ids)
-    _show(done)
+    _run("forget", "deleting", tables, ids)
     cli.out.print(
         "Older versions of the tables still hold the rows. To remove them for good, when nothing reads the tables: "
         f"prox-spark maintain --tables {tables} --retain-hours 0",
@@ -43,18 +39,17 @@ def maintain(
     vacuum: Annotated[bool, typer.Option(help="Without it files are only put together.")] = True,
 ) -> None:
     """Put small files together and remove old ones; to be scheduled after the jobs, not beside them."""
+    _run("maintain", "putting files together", tables, retain_hours if vacuum else None)
+
+
+def _run(name: str, doing: str, *arguments: str | float | None) -> None:
+    """Call the function of `spark/upkeep.py`, and show what it did."""
     from prox_spark import cli
 
     cli._needs("pyspark", "spark")
     upkeep = importlib.import_module("prox_spark.spark.upkeep")
-    with cli.log.status("putting files together"):
-        done = upkeep.maintain(cli._session(), tables, retain_hours if vacuum else None)
-    _show(done)
-
-
-def _show(done: list[Upkeep]) -> None:
-    from prox_spark import cli
-
+    with cli.log.status(doing):
+        done: list[Upkeep] = getattr(upkeep, name)(cli._session(), *arguments)
     table = Table("table", "rows deleted", "files", "MiB")
     for one in done:
         files = f"{one.files_before} → {one.files_after}"

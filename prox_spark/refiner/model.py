@@ -177,11 +177,13 @@ class ModelRefiner(Refiner):
         if self.judge is None:
             return
         section: list[tuple[Chunk, Written]] = []
-        for one in sorted(document.unjudged, key=lambda each: each[0].chunk):
-            if section and sum(chunk.lines for chunk, _ in section) + one[0].lines > SECTION_LINES:
+        lines = 0
+        for chunk, written in sorted(document.unjudged, key=lambda one: one[0].chunk):
+            if section and lines + chunk.lines > SECTION_LINES:
                 self._judge_section(self.judge, document, section)
-                section = []
-            section.append(one)
+                section, lines = [], 0
+            section.append((chunk, written))
+            lines += chunk.lines
         if last and section:
             self._judge_section(self.judge, document, section)
             section = []

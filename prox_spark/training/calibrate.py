@@ -42,7 +42,7 @@ def calibrate(scored: list[Scored], gold: list[list[float]]) -> dict[str, dict[s
     a floor on, at which the verdict drops at most 0, 0.5 and 1 per cent of the pages that have something worth keeping.
     """
     measured = {threshold: measure(scored, threshold) for threshold in _LINE_GRID}
-    f1 = {threshold: _mean_f1(found) for threshold, found in measured.items()}
+    f1 = {threshold: mean_f1(found) for threshold, found in measured.items()}
     best = max(_LINE_GRID, key=lambda threshold: f1[threshold] - _excess(measured[threshold], gold, threshold))
     near = [threshold for threshold in _LINE_GRID if f1[threshold] >= f1[best] - _F1_COST]
     line = {"cautious": max(near), "balanced": best, "aggressive": min(near)}
@@ -83,12 +83,8 @@ def preflight_bounds(scored: list[Scored], threshold: float) -> dict[str, float]
     }
 
 
-def mean_f1(scored: list[Scored], threshold: float) -> float:
-    """Mean over the renderings of the 4-gram F1 at a line threshold."""
-    return _mean_f1(measure(scored, threshold))
-
-
-def _mean_f1(measured: dict[str, TextScore]) -> float:
+def mean_f1(measured: dict[str, TextScore]) -> float:
+    """Mean over the renderings of the 4-gram F1."""
     return sum(found.f1 for found in measured.values()) / len(measured)
 
 

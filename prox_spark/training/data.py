@@ -113,7 +113,7 @@ def epoch(pages: list[Page], prompt: CompactFormat, recipe: Recipe, number: int)
             yield _some(example(_negative(pages, chance), prompt, nothing=True), chance, recipe.max_chunks)
         if chance.random() < recipe.clean_rate:
             lines = clean(pages, chance)
-            whole = Page("", "", "", lines, (False,) * len(lines), tuple(map(_line_weight, lines)), "", "")
+            whole = Page.made(lines, False, map(_line_weight, lines))
             yield _some(example(_forgiving(whole, recipe), prompt, nothing=False), chance, recipe.max_chunks)
 
 
@@ -130,8 +130,8 @@ def _forgiving(page: Page, recipe: Recipe) -> Page:
 def _negative(pages: list[Page], chance: random.Random) -> Page:
     """A document worth dropping. Its short lines are boilerplate as well; of its long ones nobody knows."""
     _, lines = negative(pages, chance)
-    weights = tuple(_NEGATIVE_WEIGHT if len(line.split()) <= _SHORT_WORDS else 0.0 for line in lines)
-    return Page("", "", "", tuple(lines), (True,) * len(lines), weights, "", "")
+    weights = (_NEGATIVE_WEIGHT if len(line.split()) <= _SHORT_WORDS else 0.0 for line in lines)
+    return Page.made(lines, True, weights)
 
 
 def _some(whole: Example, chance: random.Random, most: int) -> Example:

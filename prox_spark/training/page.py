@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 
@@ -17,6 +18,11 @@ class Page:
     weights: tuple[float, ...]
     raw: str
     gold: str
+
+    @classmethod
+    def made(cls, lines: Sequence[str], remove: bool, weights: Iterable[float]) -> Page:
+        """A document of no site, of which every line has the same verdict."""
+        return cls("", "", "", tuple(lines), (remove,) * len(lines), tuple(weights), "", "")
 
     def only(self, remove: bool) -> Page:
         """The page reduced to its removed or to its kept lines."""

@@ -26,7 +26,7 @@ def line_scores(
     fast: in bfloat16, else in float32.
     """
     model.eval()
-    page = Page("", "", "", tuple(lines), (False,) * len(lines), (1.0,) * len(lines), "", "")
+    page = Page.made(lines, False, [1.0] * len(lines))
     with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=fast):
         ((found, nothing),) = logits(model, collate([example(page, prompt)], _PADDED_TOKENS))
     return torch.sigmoid(found.float()).tolist(), float(torch.sigmoid(nothing.float()))
@@ -47,5 +47,6 @@ def validate(model: LineScorer, prompt: CompactFormat, pages: list[Page], most: 
     """4-gram F1 of ``most`` pages of each rendering, at the threshold that is best for the two together."""
     picked = [page for kind in RENDERINGS for page in [p for p in pages if p.rendering == kind][:most]]
     scored = score_pages(model, prompt, picked)
-    best = max(THRESHOLDS, key=lambda threshold: mean_f1(scored, threshold))
-    return {"threshold": best, **{f"{kind}_f1": found.f1 for kind, found in measure(scored, best).items()}}
+    measured = {threshold: measure(scored, threshold) for threshold in THRESHOLDS}
+    best = max(THRESHOLDS, key=lambda threshold: mean_f1(measured[threshold]))
+    return {"threshold": best, **{f"{kind}_f1": found.f1 for kind, found in measured[best].items()}}
