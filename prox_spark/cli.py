@@ -19,7 +19,7 @@ from rich.markup import escape
 from prox_spark.cli_annotate import annotate
 from prox_spark.cli_data import build_data
 from prox_spark.cli_evaluate import evaluate
-from prox_spark.cli_upkeep import forget, maintain
+from prox_spark.cli_upkeep import forget, maintain, migrate
 from prox_spark.config import (
     Caution,
     Command,
@@ -68,7 +68,7 @@ NEXT_STEPS: tuple[tuple[type[ProxError], str], ...] = (
         "Check --base-url, --model and the key. What was answered stays, and the same command asks for the rest.",
     ),
     (SourceError, "Check --source, --format and the column names."),
-    (SchemaError, "Rename the column in the source, or choose with --carry which columns come along."),
+    (SchemaError, "docs/upkeep.md says what versions and columns of tables have to do with each other."),
     (BundleError, "`prox-spark doctor` lists the bundles that are found, and verifies them."),
     (DeviceError, "`prox-spark doctor` shows what this machine has; --device cpu runs without a GPU."),
     (ConfigError, "`prox-spark COMMAND --help` lists the settings."),
@@ -106,6 +106,7 @@ LanguageColumn = Annotated[str | None, _option(_SOURCE, help="Column with the la
 AnyLanguage = Annotated[bool, _option(_SOURCE, "--any-language", help="Refine documents in all languages.")]
 Schema = Annotated[str | None, _option(_SOURCE, "--schema", help="Spark DDL of a jsonl source.")]
 Carry = Annotated[list[str] | None, _option(_SOURCE, help="Column to carry through; default: all others.")]
+Evolve = Annotated[bool, _option(_SOURCE, "--evolve", help="Add columns that are new in the source.")]
 Tables = Annotated[str, _option(_TABLES, help="Directory (holds / or :) or schema of the tables.")]
 Programs = Annotated[str | None, _option(_TABLES, help="Read programs from these tables instead.")]
 Checkpoints = Annotated[str | None, _option(_TABLES, help="Where the stream keeps its progress.")]
@@ -145,6 +146,7 @@ def refine(
     any_language: AnyLanguage = False,
     schema: Schema = None,
     carry: Carry = None,
+    evolve: Evolve = False,
     mode: ModeOption = "refine",
     policy: PolicyOption = "strict",
     caution: CautionOption = "balanced",
@@ -206,6 +208,7 @@ def execute(
     language_column: LanguageColumn = None,
     schema: Schema = None,
     carry: Carry = None,
+    evolve: Evolve = False,
     programs: Programs = None,
     write_key: WriteKey = None,
     mode: ModeOption = "refine",
@@ -251,6 +254,7 @@ def report(
 
 app.command()(maintain)
 app.command()(forget)
+app.command()(migrate)
 
 
 @app.command()

@@ -1,12 +1,14 @@
-"""The commands `forget` and `maintain`: their options, and what they did on the screen."""
+"""The commands `forget`, `maintain` and `migrate`: their options, and what they did on the screen."""
 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
+
+from prox_spark.schemas import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from prox_spark.spark.upkeep import Upkeep
@@ -42,17 +44,34 @@ def maintain(
     _run("maintain", "putting files together", tables, retain_hours if vacuum else None)
 
 
-def _run(name: str, doing: str, *arguments: str | float | None) -> None:
-    """Call the function of `spark/upkeep.py`, and show what it did."""
+def migrate(tables: Tables) -> None:
+    """Bring tables of an older version to this one's; when no job runs on them."""
     from prox_spark import cli
 
-    cli._needs("pyspark", "spark")
-    upkeep = importlib.import_module("prox_spark.spark.upkeep")
-    with cli.log.status(doing):
-        done: list[Upkeep] = getattr(upkeep, name)(cli._session(), *arguments)
+    for one in _done("migrate", "looking at the tables", tables):
+        added = f"added {', '.join(one.added)}" if one.added else "nothing to add"
+        cli.out.print(f"{one.table}: version {one.before} → {SCHEMA_VERSION}, {added}", highlight=False, markup=False)
+    cli.out.print(f"All tables have schema version {SCHEMA_VERSION}.", highlight=False)
+
+
+def _run(name: str, doing: str, *arguments: str | float | None) -> None:
+    """Call a function of `spark/upkeep.py`, and show what it did."""
+    from prox_spark import cli
+
+    done: list[Upkeep] = _done(name, doing, *arguments)
     table = Table("table", "rows deleted", "files", "MiB")
     for one in done:
         files = f"{one.files_before} → {one.files_after}"
         size = f"{one.bytes_before / 2**20:.1f} → {one.bytes_after / 2**20:.1f}"
         table.add_row(one.table, str(one.deleted), files, size)
     cli.out.print(table)
+
+
+def _done(name: str, doing: str, *arguments: str | float | None) -> Any:
+    """Call a function of `spark/upkeep.py`."""
+    from prox_spark import cli
+
+    cli._needs("pyspark", "spark")
+    upkeep = importlib.import_module("prox_spark.spark.upkeep")
+    with cli.log.status(doing):
+        return getattr(upkeep, name)(cli._session(), *arguments)

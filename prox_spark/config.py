@@ -56,6 +56,7 @@ class JobSettings(_Frozen):
     any_language: do not identify it, and pass over no document for its language.
     carry: columns to carry through; default all others.
     source_schema: Spark DDL of a jsonl source; default: only id and text.
+    evolve: add columns that the source has come to have to `refined`; else they are an error.
     mode: `tag` does everything but touch the text.
     policy, caution, guards: how programs are applied.
     device: `auto`, `cpu`, `cuda`: where refiners run.
@@ -80,6 +81,7 @@ class JobSettings(_Frozen):
     any_language: bool = False
     carry: tuple[str, ...] | None = None
     source_schema: str | None = None
+    evolve: bool = False
     mode: Mode = "refine"
     policy: Policy = "strict"
     caution: Caution = "balanced"

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# The version of the tables as they stand here; every table keeps its own in the property SCHEMA_PROPERTY. It is counted
+# up with every release in which a table differs, and `prox-spark migrate` brings older tables to it.
+#   1: tables without the property; `programs` without `language` among them.
+#   2: `quarantine.carried`, so that a retry has the whole row.
+SCHEMA_VERSION = 2
+SCHEMA_PROPERTY = "prox_spark.schema_version"
+
 CHUNK_STRUCT = (
     "STRUCT<chunk: INT, first_line: INT, last_line: INT, program: STRING, line_scores: ARRAY<FLOAT>, "
     "prompt_tokens: INT, new_tokens: INT, truncated: BOOLEAN, looped: BOOLEAN, cut_line: BOOLEAN, error: STRING>"
@@ -169,6 +176,7 @@ QUARANTINE = Table(
         Column("text", "STRING", "the text, whole; null where it is not UTF-8"),
         Column("bytes", "BINARY", "the text's bytes where they are not UTF-8, or the unreadable record"),
         Column("size_bytes", "BIGINT", "size of the text in bytes"),
+        Column("carried", "STRING", "JSON of the carried columns, for a retry; null: there are none"),
         Column("run_id", "STRING", "run that put it here"),
         Column("quarantined_at", "TIMESTAMP", "start of the slice that it was in, UTC"),
     ),
@@ -225,7 +233,7 @@ RUNS = Table(
     ("run_id",),
     (
         Column("run_id", "STRING", "random, unique", nullable=False),
-        Column("command", "STRING", "refine, write, execute, annotate, maintain or forget"),
+        Column("command", "STRING", "refine, write, execute, annotate, maintain, forget or migrate"),
         Column("source", "STRING", "path or table name"),
         Column("source_version", "BIGINT", "version of a Delta source when the run began"),
         Column("started_at", "TIMESTAMP", "UTC"),

@@ -109,6 +109,7 @@ def prepare_annotation(
     hashed = prompt_hash(settings, prompt)
     job = settings.job
     tables = Tables(job.tables)
+    tables.need_version(spark)
     source = open_source(spark, job)
     write_key = canonical_hash({"prompt_hash": hashed, "model": settings.model})
     # The model stands where other jobs have a refiner.

@@ -187,7 +187,7 @@ def run_job(
     """
     run = Run(settings, command, spark or get_spark(), on_progress)
     work = prepare(run.spark, settings, command, run.run_id)
-    work.empty.update(work.tables.create(run.spark, work.source.carried))
+    work.empty.update(work.tables.create(run.spark, work.source.carried, evolve=settings.evolve))
     if work.programs_in != work.tables:
         work.empty.discard("programs")  # that is said of the tables' own, which nobody reads
     create_views(run.spark, work.tables)
@@ -246,6 +246,8 @@ def prepare(spark: SparkSession, settings: JobSettings, command: Command, run_id
     if settings.programs and command != "execute":
         raise ConfigError(f"`programs` of other tables can be executed, not written: {command} does not take it")
     programs_in = Tables(settings.programs) if settings.programs else tables
+    for location in {tables, programs_in}:
+        location.need_version(spark)
     if command == "execute":
         refiners = find_refiners(spark, settings, programs_in)
     else:

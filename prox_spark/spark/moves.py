@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from pyspark.sql import DataFrame
+from collections.abc import Sequence
+
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from prox_spark.spark.tables import ACTION
 from prox_spark.spark.work import Desk
+
+# How times are written in `quarantine.carried`: Spark's own format has milliseconds only.
+JSON_TIMES = {
+    "timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX",
+    "timestampNTZFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSS",
+}
+
+
+def carried_json(names: Sequence[str]) -> Column:
+    """Return carried columns (quoted names) as JSON, for `quarantine.carried`; null where there are none."""
+    if not names:
+        return F.lit(None).cast("string")
+    return F.to_json(F.struct(*[F.col(name) for name in names]), JSON_TIMES)
 
 
 def put_in_quarantine(desk: Desk, rows: DataFrame, purpose: str, known: bool) -> None:

@@ -17,7 +17,7 @@ from prox_spark.spark.check import check, explain, repeated_ids, resolve_repeate
 from prox_spark.spark.execute import execute_joined
 from prox_spark.spark.frames import execute_policy
 from prox_spark.spark.ledger import SliceReport
-from prox_spark.spark.moves import leaving, put_in_quarantine, take_out
+from prox_spark.spark.moves import carried_json, leaving, put_in_quarantine, take_out
 from prox_spark.spark.preflight import judge, measure, probe
 from prox_spark.spark.sources import unreadable
 from prox_spark.spark.tables import ACTION
@@ -131,6 +131,7 @@ class Slice:
                 F.when(readable, F.col("text")).alias("text"),
                 F.when(~readable, F.coalesce("_raw", F.col("text").cast("binary"))).alias("bytes"),
                 "size_bytes",
+                carried_json(self._carried).alias("carried"),
             )
             put_in_quarantine(self.desk, rows, "check", known=tally.in_quarantine > 0)
             if tally.replaces and self.work.command == "write":
@@ -295,6 +296,7 @@ class Slice:
             "text",
             F.lit(None).cast("binary").alias("bytes"),
             "size_bytes",
+            carried_json(self._carried).alias("carried"),
         )
         rows = self.desk.staged(rows, "failed")
         many = rows.count()

@@ -36,6 +36,7 @@ def summarise(spark: SparkSession, tables: str, pages: int = 5, lines: int = 30,
     reaches the driver is small whatever the tables hold. Raises SourceError when there are no tables.
     """
     there = Tables(tables)
+    there.need_version(spark)
     refined, quarantine = _read(spark, there, "refined"), _read(spark, there, "quarantine")
     return Summary(
         tables=tables,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from pyspark.sql.types import StructField
 
 from prox_spark.config import is_directory
 from prox_spark.errors import ConfigError, SchemaError
-from prox_spark.schemas import REFINE_TABLES, TABLES, VIEWS, column_ddl, ddl
+from prox_spark.schemas import REFINE_TABLES, SCHEMA_PROPERTY, SCHEMA_VERSION, TABLES, VIEWS, Column, column_ddl, ddl
 
 # Nothing that a reader other than Spark could not read: no deletion vectors, no column mapping, no row tracking.
 PROPERTIES = {
@@ -21,6 +21,7 @@ PROPERTIES = {
     "delta.enableRowTracking": "false",
     "delta.columnMapping.mode": "none",
     "delta.checkpointPolicy": "classic",
+    SCHEMA_PROPERTY: str(SCHEMA_VERSION),
 }
 ACTION = "_action"
 
@@ -64,6 +65,29 @@ class Tables:
             raise
         return True
 
+    def version(self, spark: SparkSession, table: str) -> int:
+        """Return the schema version of a table that is there; 1 where it is older than the property."""
+        row = spark.sql(f"SHOW TBLPROPERTIES {self.name(table)} ('{SCHEMA_PROPERTY}')").first()
+        value = "" if row is None else str(row["value"])
+        return int(value) if value.isdigit() else 1
+
+    def need_version(self, spark: SparkSession, names: Iterable[str] = tuple(TABLES)) -> None:
+        """Raise SchemaError where one of these tables is there, and of another version than this code's."""
+        for name in names:
+            if not self.exists(spark, name):
+                continue
+            version = self.version(spark, name)
+            if version < SCHEMA_VERSION:
+                raise SchemaError(
+                    f"table {name} in {self.location} has schema version {version}, this prox_spark works with "
+                    f"{SCHEMA_VERSION}. When no job runs on the tables: prox-spark migrate --tables {self.location}"
+                )
+            if version > SCHEMA_VERSION:
+                raise SchemaError(
+                    f"table {name} in {self.location} has schema version {version}, newer than {SCHEMA_VERSION}, the "
+                    "newest that this prox_spark knows. Nothing was touched: install the prox_spark that made it"
+                )
+
     def is_empty(self, spark: SparkSession, table: str) -> bool:
         """Return whether a table has no rows."""
         return self.read(spark, table).select(F.lit(1)).first() is None
@@ -83,11 +107,16 @@ class Tables:
         return f"{row[1].rstrip('/')}/_progress"
 
     def create(
-        self, spark: SparkSession, carried: Sequence[StructField] = (), names: Sequence[str] = REFINE_TABLES
+        self,
+        spark: SparkSession,
+        carried: Sequence[StructField] = (),
+        names: Sequence[str] = REFINE_TABLES,
+        evolve: bool = False,
     ) -> set[str]:
         """Create what is missing of these tables, and return the names of those.
 
-        Raises SchemaError where a table that is there has columns of other types; columns that it lacks are added.
+        evolve: add the carried columns that a table lacks. Raises SchemaError where a table that is there has a column
+        of another type, or lacks one, unless that is a carried one and `evolve`.
         """
         if not self.in_directory:
             self._make_schema(spark)
@@ -95,7 +124,7 @@ class Tables:
         for name in names:
             extra = carried if name == "refined" else ()
             if self.exists(spark, name):
-                self._fit(spark, name, extra)
+                self._fit(spark, name, extra, evolve)
             else:
                 self._create(spark, name, extra)
                 created.add(name)
@@ -110,9 +139,7 @@ class Tables:
 
     def _create(self, spark: SparkSession, name: str, extra: Sequence[StructField]) -> None:
         columns = [column_ddl(column) for column in TABLES[name].columns]
-        columns += [
-            f"`{field.name}` {field.dataType.simpleString()} COMMENT 'carried from the source'" for field in extra
-        ]
+        columns += [_carried_ddl(field) for field in extra]
         properties = ", ".join(f"'{key}' = '{value}'" for key, value in PROPERTIES.items())
         comment = TABLES[name].comment.replace("'", "\\'")
         try:
@@ -125,26 +152,47 @@ class Tables:
                 raise
             raise ConfigError(f"nothing can be written at {self.root}; --tables names another place") from None
 
-    def _fit(self, spark: SparkSession, name: str, extra: Sequence[StructField]) -> None:
-        there = {field.name.lower(): field.dataType.simpleString() for field in self.read(spark, name).schema.fields}
-        types = spark.createDataFrame([], ddl(name, comments=False)).schema.fields
-        declared = [
-            (c.name, field.dataType.simpleString(), column_ddl(c))
-            for c, field in zip(TABLES[name].columns, types, strict=True)
-        ]
-        declared += [(f.name, f.dataType.simpleString(), f"`{f.name}` {f.dataType.simpleString()}") for f in extra]
-        missing = []
-        for column, kind, column_sql in declared:
-            found = there.get(column.lower())
-            if found is None:
-                missing.append(column_sql.replace(" NOT NULL", ""))
-            elif found != kind:
+    def _fit(self, spark: SparkSession, name: str, extra: Sequence[StructField], evolve: bool) -> None:
+        lacking = self.lacking(spark, name)
+        if lacking:
+            raise SchemaError(
+                f"table {name} in {self.location} lacks the column {', '.join(column.name for column in lacking)}. "
+                f"When no job runs on the tables: prox-spark migrate --tables {self.location}"
+            )
+        there = self._types(spark, name)
+        self._need_types(there, name, extra)
+        new = [field for field in extra if field.name.lower() not in there]
+        if new and not evolve:
+            raise SchemaError(
+                f"the source has columns that table {name} in {self.location} lacks: "
+                f"{', '.join(field.name for field in new)}. --evolve adds them (null in the rows that are there); "
+                "or choose with --carry which columns come along"
+            )
+        if new:
+            self.add_columns(spark, name, [_carried_ddl(field) for field in new])
+
+    def lacking(self, spark: SparkSession, name: str) -> list[Column]:
+        """Return the declared columns that a table lacks; SchemaError where it has one of another type."""
+        there = self._types(spark, name)
+        declared = spark.createDataFrame([], ddl(name, comments=False)).schema.fields
+        self._need_types(there, name, declared)
+        return [column for column in TABLES[name].columns if column.name.lower() not in there]
+
+    def add_columns(self, spark: SparkSession, name: str, columns: Sequence[str]) -> None:
+        """Add columns, given as DDL, to a table: the one place where a schema changes."""
+        spark.sql(f"ALTER TABLE {self.name(name)} ADD COLUMNS ({', '.join(columns)})")
+
+    def _types(self, spark: SparkSession, name: str) -> dict[str, str]:
+        return {field.name.lower(): field.dataType.simpleString() for field in self.read(spark, name).schema.fields}
+
+    def _need_types(self, there: dict[str, str], name: str, fields: Sequence[StructField]) -> None:
+        for field in fields:
+            wanted, found = field.dataType.simpleString(), there.get(field.name.lower())
+            if found not in (None, wanted):
                 raise SchemaError(
-                    f"column {column!r} of table {name} in {self.location} is {found}, now it would be {kind}; "
+                    f"column {field.name!r} of table {name} in {self.location} is {found}, now it would be {wanted}; "
                     "rename the source's column, leave it out with --carry, or take other --tables"
                 )
-        if missing:
-            spark.sql(f"ALTER TABLE {self.name(name)} ADD COLUMNS ({', '.join(missing)})")
 
     def align(self, rows: DataFrame, table: str) -> DataFrame:
         """Return the rows with exactly the table's columns, in its order and of its types; what they lack is null."""
@@ -157,7 +205,8 @@ class Tables:
 
     def append(self, rows: DataFrame, table: str, transaction: tuple[str, int] | None = None) -> None:
         """Append rows; with a transaction (application id, version) once: a version not above the last is skipped."""
-        writer = self.align(rows, table).write.format("delta").mode("append")
+        # Said, because a session's setting would otherwise decide: no column comes in by the way.
+        writer = self.align(rows, table).write.format("delta").mode("append").option("mergeSchema", "false")
         if transaction is not None:
             # Options of this writer: in the session's settings they would be shared by whatever else writes.
             writer = writer.option("txnAppId", transaction[0]).option("txnVersion", str(transaction[1]))
@@ -193,6 +242,10 @@ class Tables:
             f"WHEN NOT MATCHED AND s.{ACTION} = 'put' THEN INSERT ({columns}) VALUES ({values})"
         )
         session.catalog.dropTempView(view)
+
+
+def _carried_ddl(field: StructField) -> str:
+    return f"`{field.name}` {field.dataType.simpleString()} COMMENT 'carried from the source'"
 
 
 def view_sql(tables: Tables) -> dict[str, str]:

@@ -1,11 +1,11 @@
-"""What tables need beside jobs: documents forgotten by name, small files put together, old files removed."""
+"""What tables need beside jobs: documents forgotten by name, small files put together, older tables migrated."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from pyspark.errors import AnalysisException
@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from prox_spark.errors import ConfigError, SourceError
-from prox_spark.schemas import TABLES
+from prox_spark.schemas import SCHEMA_PROPERTY, SCHEMA_VERSION, TABLES, column_ddl
 from prox_spark.spark.ledger import runs_row, utc_now, versions
 from prox_spark.spark.tables import Tables
 
@@ -21,6 +21,15 @@ from prox_spark.spark.tables import Tables
 SAFE_HOURS = 168
 _CHECK = "spark.databricks.delta.retentionDurationCheck.enabled"
 _IDS = "prox_spark_forget"
+
+
+@dataclass(frozen=True)
+class Migration:
+    """What was done to one table: its schema version before (it is SCHEMA_VERSION now), and the columns added."""
+
+    table: str
+    before: int
+    added: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -95,10 +104,40 @@ def maintain(spark: SparkSession, location: str, hours: float | None = SAFE_HOUR
     return done
 
 
-def _there(spark: SparkSession, tables: Tables) -> list[str]:
+def migrate(spark: SparkSession, location: str) -> list[Migration]:
+    """Bring every table under ``location`` to this code's schema version; one that has it stays as it is.
+
+    What older versions lack are columns: they are added, and are null in the rows that are there. Nothing is rewritten,
+    and a migration that was stopped is finished by the next one. No job may run on the tables meanwhile. Raises
+    SourceError where there are no tables; SchemaError, before anything is changed, where one is of a newer version or
+    has a column of another type.
+    """
+    tables = Tables(location)
+    started = utc_now()
+    there = {name: tables.version(spark, name) for name in _there(spark, tables, versioned=False)}
+    tables.need_version(spark, [name for name, version in there.items() if version > SCHEMA_VERSION])
+    lacking = {name: tables.lacking(spark, name) for name in there}
+    done = []
+    for name, version in there.items():
+        added = lacking[name]
+        if added:
+            # A column that may not be null cannot be added to rows that lack it.
+            tables.add_columns(spark, name, [column_ddl(replace(column, nullable=True)) for column in added])
+        if version < SCHEMA_VERSION:
+            spark.sql(f"ALTER TABLE {tables.name(name)} SET TBLPROPERTIES ('{SCHEMA_PROPERTY}' = '{SCHEMA_VERSION}')")
+        if added or version < SCHEMA_VERSION:
+            done.append(Migration(name, version, tuple(column.name for column in added)))
+    if done:
+        _record(spark, tables, "migrate", started, {f"added.{one.table}": len(one.added) for one in done})
+    return done
+
+
+def _there(spark: SparkSession, tables: Tables, versioned: bool = True) -> list[str]:
     found = [name for name in TABLES if tables.exists(spark, name)]
     if not found:
         raise SourceError(f"no tables of prox_spark at {tables.location}")
+    if versioned:
+        tables.need_version(spark, found)
     return found
 
 

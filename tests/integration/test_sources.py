@@ -235,25 +235,3 @@ def test_files_that_are_not_what_they_should_be_are_told_in_a_line(spark: Any, t
         run(spark, str(tmp_path / "cut.jsonl.gz"), str(tmp_path / "t"), format="jsonl", preflight="off")
     with pytest.raises(ConfigError, match="nothing can be written at"):
         Tables(str(tmp_path / "pages" / "a.txt" / "t")).create(spark)
-
-
-def test_tables_of_other_types_are_refused_and_new_carried_columns_are_added(
-    spark: Any, tables: str, tmp_path: Path
-) -> None:
-    first, second, third = (str(tmp_path / name) for name in ("one", "two", "three"))
-    spark.createDataFrame([("a", page(1), 1)], "doc_id string, text string, n int").write.format("delta").save(first)
-    spark.createDataFrame([("b", page(2), 2, "u")], "doc_id string, text string, n int, url string").write.format(
-        "delta"
-    ).save(second)
-    spark.createDataFrame([("c", page(3), "x")], "doc_id string, text string, n string").write.format("delta").save(
-        third
-    )
-    run(spark, first, tables, preflight="off")
-    run(spark, second, tables, preflight="off")
-    assert {(row.doc_id, row.n, row.url) for row in rows_of(spark, tables, "refined")} == {
-        ("a", 1, None),
-        ("b", 2, "u"),
-    }
-    with pytest.raises(SchemaError, match=r"column 'n' of table refined .* is int, now it would be string"):
-        run(spark, third, tables, preflight="off")
-    assert len(rows_of(spark, tables, "runs")) == 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from prox_spark.errors import BundleError, ConfigError
 from prox_spark.program.programs import ChunkProgram
 from prox_spark.program.refined import Edit, Guards
 from prox_spark.program.scores import Thresholds
-from prox_spark.schemas import QUARANTINE_REASONS, STATUSES, TABLES, VIEWS, ddl
+from prox_spark.schemas import QUARANTINE_REASONS, SCHEMA_VERSION, STATUSES, TABLES, VIEWS, ddl
 from prox_spark.spark import arrow
 from prox_spark.spark.keys import make_policy_key, make_write_key, stream_key
 from prox_spark.spark.ledger import SliceReport, total
@@ -89,6 +91,14 @@ def test_tables_hold_what_the_language_has() -> None:
         assert all(column.comment for column in table.columns)
     assert "`doc_id` STRING NOT NULL COMMENT 'id of the document in the source'" in ddl("refined")
     assert "COMMENT" not in ddl("refined", comments=False)
+
+
+def test_other_columns_are_another_version() -> None:
+    """Whoever changes a table counts SCHEMA_VERSION up, once a release, and tells docs and migration test."""
+    columns = [(t.name, c.name, c.type, c.nullable) for t in TABLES.values() for c in t.columns]
+    found = hashlib.sha256(json.dumps(columns).encode()).hexdigest()
+    assert {SCHEMA_VERSION: found[:16]} == {2: "a15ed303b0168c92"}
+    assert f"\n| {SCHEMA_VERSION} | " in (ROOT / "docs" / "upkeep.md").read_text(encoding="utf-8")
 
 
 def test_docs_tell_every_table_column_status_and_reason() -> None:
