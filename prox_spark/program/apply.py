@@ -53,7 +53,7 @@ class Changes:
         for line, _, content in resolved.added:
             edits.append(Edit("add_line", chunk, line, line, None, None, "", content))
         self.added += resolved.added
-        if len(edits) > 1:
+        if resolved.replaced or resolved.added:
             edits.sort(key=_place)
         self.edits += edits
 

@@ -24,7 +24,7 @@ MAX_DIGITS = 18
 
 _NUMBER = r"(0|[1-9][0-9]{0,8})"
 _PLAIN_STRING = r'"([^"\\\x00-\x1f\x7f\ud800-\udfff]*)"'
-_PLAIN_RANGE = re.compile(rf"remove_lines\(line_start={_NUMBER}, line_end={_NUMBER}\)")
+PLAIN_RANGE = re.compile(rf"remove_lines\(line_start={_NUMBER}, line_end={_NUMBER}\)")
 _PLAIN_NORMALIZE = re.compile(rf"normalize\(source_str={_PLAIN_STRING}(?:, target_str={_PLAIN_STRING})?\)")
 _PLAIN_CALLS: dict[str, dict[str, ops.Operation]] = {
     "prox": {
@@ -111,7 +111,7 @@ def _read_plain(call: str) -> ops.Operation | None:
     """Read the canonical forms without `ast`; None where only `ast` can tell."""
     if len(call) > MAX_CALL_CHARS:
         return None
-    if match := _PLAIN_RANGE.fullmatch(call):
+    if match := PLAIN_RANGE.fullmatch(call):
         return ops.RemoveLines(int(match[1]), int(match[2]))
     if match := _PLAIN_NORMALIZE.fullmatch(call):
         return ops.Normalize(match[1], match[2] or "")

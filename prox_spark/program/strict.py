@@ -10,6 +10,7 @@ from prox_spark.program.dialects import get_dialect
 from prox_spark.program.outcome import Outcome
 from prox_spark.program.parser import parse_program
 from prox_spark.program.programs import ChunkProgram, DocumentPrograms
+from prox_spark.program.ranges import read_ranges
 from prox_spark.program.refined import Guards
 from prox_spark.program.resolve import ChunkResolver, Document, Resolved, Unresolved
 from prox_spark.program.words import count_words
@@ -97,7 +98,8 @@ def _resolve_chunks(
             continue
         if chunk.program == keep or not chunk.program:
             continue
-        program = parse_program(chunk.program, dialect)
+        ranges = read_ranges(chunk.program, chunk.first_line, chunk.last_line) if dialect == "prox" else None
+        program = parse_program(chunk.program, dialect) if ranges is None else ops.Program()
         if program.errors:
             errors += [replace(error, chunk=chunk.chunk) for error in program.errors]
             # The other operations are resolved too, so that all that is wrong is told and counted.
@@ -107,6 +109,9 @@ def _resolve_chunks(
             errors.append(_chunk_error(chunk, "bad_chunk", "its lines are not in the text, or in another chunk too"))
             continue
         after = chunk.last_line + 1
+        if ranges is not None:
+            resolved.append((chunk.chunk, Resolved(ranges)))
+            continue
         changed, found = _resolve_chunk(document, chunk, program, whole)
         errors += found
         if changed is not None and not program.errors:

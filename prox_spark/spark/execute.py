@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import islice, repeat
 
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame
@@ -24,7 +24,7 @@ EXECUTED = (
 )
 COUNTS = ("lines_in", "lines_out", "words_in", "words_out", "chars_in", "chars_out")
 # Fields of a chunk that EXECUTE needs; scores only where thresholds are applied to them.
-CHUNK_NEEDS = ("chunk", "first_line", "last_line", "program", "truncated", "looped", "cut_line", "error")
+CHUNK_NEEDS = ("chunk", "first_line", "last_line", "program", "cut_line", "error")
 
 
 @dataclass(frozen=True)
@@ -93,14 +93,9 @@ class ExecuteUdf:
 
     def _refined(self, batch: pa.RecordBatch) -> list[Refined]:
         texts = batch.column("text").to_pylist()
-        doc_programs = batch.column("doc_program").to_pylist()
-        doc_scores = batch.column("doc_score").to_pylist()
-        chunks = batch.column("chunks").to_pylist()
-        errors = batch.column("error").to_pylist()
-        written = batch.column("written_language").to_pylist()
         languages = batch.column("language").to_pylist()
-        rows = zip(texts, doc_programs, doc_scores, chunks, errors, written, languages, strict=True)
-        return [self.policy.apply(text, _programs(*row), language) for text, *row, language in rows]
+        programs = _programs(batch)
+        return [self.policy.apply(*row) for row in zip(texts, programs, languages, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -156,28 +151,35 @@ def execute_joined(
     )
 
 
-def _programs(
-    doc_program: str | None,
-    doc_score: float | None,
-    chunks: list[dict[str, Any]] | None,
+def _programs(batch: pa.RecordBatch) -> Iterator[DocumentPrograms]:
+    """Yield the programs of a batch's documents, read column by column."""
+    chunks = _chunks(batch.column("chunks"))
+    names = ("doc_program", "doc_score", "error", "written_language")
+    for doc_program, doc_score, error, language in zip(*[batch.column(n).to_pylist() for n in names], strict=True):
+        yield DocumentPrograms(doc_program, next(chunks), doc_score, error, language=language)
+
+
+def _chunks(lists: pa.ListArray) -> Iterator[tuple[ChunkProgram, ...]]:
+    """Yield the chunks of each document; a null list gives none."""
+    flat = lists.flatten()
+    fields = {field.name: flat.field(n).to_pylist() for n, field in enumerate(flat.type)}
+    scores = fields.get("line_scores", repeat(None))
+    rows = map(_chunk, *[fields[name] for name in CHUNK_NEEDS], scores)
+    for many in lists.value_lengths().to_pylist():
+        yield tuple(islice(rows, many or 0))
+
+
+def _chunk(
+    chunk: int,
+    first_line: int,
+    last_line: int,
+    program: str | None,
+    cut_line: bool | None,
     error: str | None,
-    language: str | None,
-) -> DocumentPrograms:
-    programs = tuple(
-        ChunkProgram(
-            chunk=c["chunk"],
-            first_line=c["first_line"],
-            last_line=c["last_line"],
-            program=c["program"] or "",
-            line_scores=tuple(scores) if (scores := c.get("line_scores")) is not None else None,
-            truncated=bool(c["truncated"]),
-            looped=bool(c["looped"]),
-            cut_line=bool(c["cut_line"]),
-            error=c["error"],
-        )
-        for c in chunks or ()
-    )
-    return DocumentPrograms(doc_program, programs, doc_score=doc_score, error=error, language=language)
+    scores: list[float] | None,
+) -> ChunkProgram:
+    line_scores = None if scores is None else tuple(scores)
+    return ChunkProgram(chunk, first_line, last_line, program or "", line_scores, cut_line=bool(cut_line), error=error)
 
 
 def _as_it_was(text: str, reason: str) -> Refined:
@@ -197,6 +199,8 @@ def _as_it_was(text: str, reason: str) -> Refined:
 
 
 def _encodes(text: str) -> bool:
+    if text.isascii():
+        return True  # known without looking at it
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
