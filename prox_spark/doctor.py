@@ -17,10 +17,9 @@ from rich.text import Text
 
 from prox_spark import java
 from prox_spark.errors import ProxError
+from prox_spark.refiner.device import processor, sums_overflow
 from prox_spark.version import __version__
 
-# Instruction sets that make int8 and fp32 inference quick, best first.
-CPU_FEATURES = ("amx_int8", "avx512_vnni", "avx_vnni", "avx512f", "avx2", "asimddp", "asimd")
 BUNDLE_FOLDERS = (Path(__file__).parent / "models", Path(__file__).parent.parent / "models")
 
 
@@ -143,25 +142,11 @@ def _onnxruntime() -> Iterator[Finding]:
 
 def _processor() -> Finding:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    flags = _cpu_flags()
-    features = [name for name in CPU_FEATURES if name in flags]
-    found = f"{platform.machine()}, {cores} cores; {', '.join(features) or 'instruction sets not known'}"
-    if flags and not any("vnni" in name or "int8" in name or name == "asimddp" for name in features):
-        return Finding("note", "Processor", found, "No int8 instructions: quantised refiners run, but slower.")
+    found = f"{cores} cores; {processor()}"
+    if sums_overflow():
+        advice = "No VNNI, or not known: refiners in int8 run products that cannot overflow, at about half the speed."
+        return Finding("note", "Processor", found, advice)
     return Finding("ok", "Processor", found)
-
-
-def _cpu_flags() -> set[str]:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return set()
-    return {
-        flag
-        for line in text.splitlines()
-        if line.lower().startswith(("flags", "features"))
-        for flag in line.split(":", 1)[-1].split()
-    }
 
 
 def shipped_bundles() -> dict[str, Path]:

@@ -257,7 +257,7 @@ RUNS = Table(
         Column(
             "versions",
             "MAP<STRING, STRING>",
-            "of prox_spark, Python, Spark, Delta and the libraries that decide a result",
+            "of prox_spark, Python, Spark, Delta and the libraries that decide a result; and the workers' processor",
         ),
         Column("settings", "STRING", "JSON: job (the settings), refiner (dialect, languages, thresholds), annotate"),
         Column("error", "STRING", "what ended the run early; null: it finished"),

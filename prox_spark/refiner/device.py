@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import platform
 import re
 from dataclasses import dataclass
 from importlib import metadata
@@ -16,6 +17,9 @@ from prox_spark.errors import DeviceError, EngineError
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
+EXACT = "session.x64quantprecision"
+# Instruction sets that make int8 and fp32 inference quick, best first.
+CPU_FEATURES = ("amx_int8", "avx512_vnni", "avx_vnni", "avx512f", "avx2", "asimddp", "asimd")
 _DEVICE = re.compile(r"auto|cpu|cuda(?::(\d+))?")
 _log = logging.getLogger(__name__)
 
@@ -51,6 +55,31 @@ def default_threads() -> int:
         if value.isdigit() and int(value) > 0:
             return int(value)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cpu_features() -> tuple[str, ...]:
+    """Instruction sets of this processor that make inference quick, best first; empty where Linux does not tell."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ()
+    lines = (line for line in text.splitlines() if line.lower().startswith(("flags", "features")))
+    flags = {flag for line in lines for flag in line.split(":", 1)[-1].split()}
+    return tuple(name for name in CPU_FEATURES if name in flags)
+
+
+def processor() -> str:
+    """Architecture of this processor and what of ``CPU_FEATURES`` it has, for people."""
+    return f"{platform.machine()}: {', '.join(cpu_features()) or 'instruction sets not known'}"
+
+
+def sums_overflow() -> bool:
+    """Whether 8-bit products of int8 weights may overflow here: x86 without VNNI adds two of them in 16 bits.
+
+    There a session has to be asked for ONNX Runtime's slower products, which give the same sums as any other machine.
+    """
+    x86 = platform.machine().lower() in ("x86_64", "amd64", "i386", "i686")
+    return x86 and not any("vnni" in name for name in cpu_features())
 
 
 def open_session(
@@ -136,9 +165,7 @@ def _open(runtime: ModuleType, graph: Path, device: str, threads: int | None) ->
     options.enable_mem_pattern = False
     # Several sessions share a machine under Spark; threads that wait by spinning would take each other's cores.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # x86 without VNNI adds 8-bit products in 16 bits. Weights from -64 to 64, as export writes them, never overflow
-    # and run as they are; for any others this asks for the slower products that do not overflow either.
-    options.add_session_config_entry("session.x64quantprecision", "1")
+    options.add_session_config_entry(EXACT, "1" if sums_overflow() else "0")
     wanted = CPU if device == "cpu" else CUDA
     providers: list[Any] = [CPU]
     if wanted == CUDA:

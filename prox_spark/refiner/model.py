@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,7 @@ from prox_spark.program.programs import ChunkProgram, DocumentPrograms
 from prox_spark.program.scores import program_from_scores
 from prox_spark.refiner.bundle import Bundle
 from prox_spark.refiner.decode import DecodeEngine
-from prox_spark.refiner.device import Session, open_session
+from prox_spark.refiner.device import Session, default_threads, open_session
 from prox_spark.refiner.refiner import Refiner
 from prox_spark.refiner.score import LineJudge, ScoreEngine
 from prox_spark.refiner.written import Engine, Written, batches
@@ -30,6 +31,10 @@ WINDOW_DOCUMENTS = 256
 # batches gain nothing, each is 9 to 20 heads x 8 MiB.
 BATCH_TOKENS = {"cpu": 4_096, "cuda": 65_536}
 BATCH_PAIRS = {"cpu": 1 << 21, "cuda": 1 << 25}
+# Of a scoring engine on a CPU. A batch whose activations fit the processor's caches is a seventh faster than one of
+# four times its size; and windows so small that the next one is tokenized while one is scored.
+SCORE_BATCH_TOKENS = 512
+SCORE_WINDOW_TOKENS = 16_384
 # Lines that are judged together; longer documents are judged in sections.
 SECTION_LINES = 4_096
 _ERROR_CHARS = 500
@@ -56,6 +61,17 @@ class _Document:
     @property
     def done(self) -> bool:
         return self.closed and not self.waiting
+
+
+_Prompt = tuple[_Document, Chunk]
+
+
+@dataclass
+class _Window:
+    """Prompts that the engine is at work on, batch by batch, and what comes back for each batch."""
+
+    batches: list[list[_Prompt]]
+    written: Iterator[list[Written]]
 
 
 class ModelRefiner(Refiner):
@@ -92,13 +108,24 @@ class ModelRefiner(Refiner):
     def _open(self) -> None:
         device, device_id, threads = self._asked
         self._process = os.getpid()
-        session = open_session(self.bundle.graph, device, device_id=device_id, threads=threads)
+        scores = self.bundle.manifest.writes == "score"
+        # A prefill is too short for threads to share: scoring runs as many batches side by side instead.
+        session = open_session(self.bundle.graph, device, device_id=device_id, threads=1 if scores else threads)
         self.provider, self.device = session.provider, session.device
         self.engine = self._engine(session)
         self.judge = None
-        if self.bundle.manifest.writes == "score":
-            # Some hundred lines are too little work for a GPU.
-            self.judge = LineJudge(open_session(self.bundle.line_graph, "cpu", threads=threads))
+        self._pool: ThreadPoolExecutor | None = None
+        if scores:
+            # Some hundred lines are too little work for a GPU, or for two threads.
+            self.judge = LineJudge(open_session(self.bundle.line_graph, "cpu", threads=1))
+            self._pool = ThreadPoolExecutor((threads or default_threads()) if session.kind == "cpu" else 1)
+
+    def _limits(self) -> tuple[int, int, int]:
+        """Most tokens of a window and of a batch, and most pairs of tokens of a batch."""
+        kind = self.device.partition(":")[0]
+        if self._pool is not None and kind == "cpu":
+            return SCORE_WINDOW_TOKENS, SCORE_BATCH_TOKENS, BATCH_PAIRS[kind]
+        return WINDOW_TOKENS, BATCH_TOKENS[kind], BATCH_PAIRS[kind]
 
     def _engine(self, session: Session) -> Engine:
         manifest = self.bundle.manifest
@@ -107,29 +134,34 @@ class ModelRefiner(Refiner):
         return DecodeEngine(session, manifest.end_tokens, manifest.limits["max_new_tokens"], self.tokenizer.decode)
 
     def write(self, texts: Iterable[str]) -> Iterator[DocumentPrograms]:
-        """Programs of the texts, in order; holds at most one window of prompts and documents."""
+        """Programs of the texts, in order; holds at most two windows of prompts and documents."""
         if os.getpid() != self._process:
             self._open()
         documents: deque[_Document] = deque()
-        queue: list[tuple[_Document, Chunk]] = []
-        tokens = 0
+        running: deque[_Window] = deque()
+        queue: list[_Prompt] = []
+        tokens = opened = 0
+        window_tokens, *_ = self._limits()
         for text in texts:
             document = _Document(text)
             documents.append(document)
+            opened += 1
             for chunk in self._chunks(text, document):
                 document.waiting += 1
                 queue.append((document, chunk))
                 tokens += len(chunk.token_ids)
-                if tokens >= WINDOW_TOKENS:
-                    self._run(queue)
-                    tokens = 0
+                if tokens >= window_tokens:
+                    self._start(queue, running)
+                    queue, tokens, opened = [], 0, 0
             document.closed = True
-            if len(documents) >= WINDOW_DOCUMENTS:
-                self._run(queue)
-                tokens = 0
+            if opened >= WINDOW_DOCUMENTS:
+                self._start(queue, running)
+                queue, tokens, opened = [], 0, 0
             while documents and documents[0].done:
                 yield self._finish(documents.popleft())
-        self._run(queue)
+        self._start(queue, running)
+        while running:
+            self._end(running.popleft())
         yield from (self._finish(document) for document in documents)
 
     def _chunks(self, text: str, document: _Document) -> Iterator[Chunk]:
@@ -139,16 +171,24 @@ class ModelRefiner(Refiner):
         except Exception as error:  # one text must not end the work on all others
             document.error = _describe(error)
 
-    def _run(self, queue: list[tuple[_Document, Chunk]]) -> None:
-        """Run all prompts of the queue, batch by batch, and empty it."""
+    def _start(self, queue: list[_Prompt], running: deque[_Window]) -> None:
+        """Start on the prompts of a window; wait for the one before it, so that never more than two are held."""
         chunks = [chunk for _, chunk in queue]
-        kind = self.device.partition(":")[0]
-        for batch in batches(chunks, self.batch_size, BATCH_TOKENS[kind], BATCH_PAIRS[kind]):
-            for index, written in zip(batch, self._written([chunks[i] for i in batch]), strict=True):
-                self._take(*queue[index], written)
-        for document in {id(document): document for document, _ in queue}.values():
+        _, most_tokens, most_pairs = self._limits()
+        parts = list(batches(chunks, self.batch_size, most_tokens, most_pairs))
+        ordered = [[chunks[i] for i in part] for part in parts]
+        written = self._pool.map(self._written, ordered) if self._pool else map(self._written, ordered)
+        running.append(_Window([[queue[i] for i in part] for part in parts], written))
+        while len(running) > (1 if self._pool else 0):
+            self._end(running.popleft())
+
+    def _end(self, window: _Window) -> None:
+        """Take what was written for a window."""
+        for batch, written in zip(window.batches, window.written, strict=True):
+            for (document, chunk), one in zip(batch, written, strict=True):
+                self._take(document, chunk, one)
+        for document in {id(document): document for batch in window.batches for document, _ in batch}.values():
             self._judge(document, last=False)
-        queue.clear()
 
     def _written(self, chunks: Sequence[Chunk]) -> list[Written]:
         """Results of a batch; if it fails, of each prompt by itself, so that the error stays where it belongs."""

@@ -13,21 +13,24 @@ from prox_spark.refiner.shapes import line_shapes
 from prox_spark.refiner.written import Written, padded
 from prox_spark.text.chunks import Chunk
 
-INPUTS = ("input_ids", "attention_mask", "line_positions")
+INPUTS = ("input_ids", "line_positions")
+MASK = "attention_mask"
 OUTPUT = "line_vectors"
 JUDGE_INPUTS = ("vectors", "shapes")
 JUDGE_OUTPUTS = ("line_scores", "document_score")
 
 
 class ScoreEngine:
-    """Graph inputs, all int64: ``input_ids`` and ``attention_mask`` [batch, tokens], padded on the right;
-    ``line_positions`` [lines], flat indices into batch x tokens of the tokens that end a line.
-    Output, float32: ``line_vectors`` [lines, width]. Raises EngineError for another graph.
+    """Graph inputs, all int64: ``input_ids`` [batch, tokens], padded on the right, where a causal model never looks;
+    ``line_positions`` [lines], flat indices into batch x tokens of the tokens that end a line; in graphs of older
+    exports ``attention_mask`` [batch, tokens]. Output, float32: ``line_vectors`` [lines, width].
+    ``run`` may be called by several threads at once. Raises EngineError for another graph.
     """
 
     def __init__(self, session: Session) -> None:
         self.session = session.session
-        _expect(session, INPUTS, (OUTPUT,))
+        self.masked = any(value.name == MASK for value in self.session.get_inputs())
+        _expect(session, (*INPUTS, MASK) if self.masked else INPUTS, (OUTPUT,))
 
     def run(self, chunks: Sequence[Chunk]) -> list[Written]:
         """Vectors of every chunk's lines."""
@@ -39,8 +42,7 @@ class ScoreEngine:
             raise EngineError("the graph gave a number that is not finite")
         return [Written(line_vectors=own) for own in np.split(vectors, np.cumsum(lines)[:-1])]
 
-    @staticmethod
-    def feed(chunks: Sequence[Chunk]) -> dict[str, npt.NDArray[np.int64]]:
+    def feed(self, chunks: Sequence[Chunk]) -> dict[str, npt.NDArray[np.int64]]:
         """The graph's inputs for chunks of one padded length."""
         length = padded(chunks[0])
         ids = np.zeros((len(chunks), length), dtype=np.int64)
@@ -50,7 +52,8 @@ class ScoreEngine:
             ids[row, : len(chunk.token_ids)] = chunk.token_ids
             mask[row, : len(chunk.token_ids)] = 1
             positions.append(np.asarray(chunk.line_ends, dtype=np.int64) + row * length)
-        return {"input_ids": ids, "attention_mask": mask, "line_positions": np.concatenate(positions)}
+        inputs = {"input_ids": ids, "line_positions": np.concatenate(positions)}
+        return {**inputs, MASK: mask} if self.masked else inputs
 
 
 class LineJudge:

@@ -43,8 +43,13 @@ class Engine(Protocol):
 
 
 def padded(chunk: Chunk) -> int:
-    """Length to which the chunk's prompt is padded: the next multiple of BUCKET."""
-    return -(-len(chunk.token_ids) // BUCKET) * BUCKET
+    """Length to which the chunk's prompt is padded."""
+    return padded_length(len(chunk.token_ids))
+
+
+def padded_length(tokens: int) -> int:
+    """The next multiple of BUCKET."""
+    return -(-tokens // BUCKET) * BUCKET
 
 
 def batches(chunks: Sequence[Chunk], batch_size: int, batch_tokens: int, batch_pairs: int) -> Iterator[list[int]]:

@@ -312,7 +312,7 @@ def _finish(run: Run, work: Work, error: BaseException | None) -> RunSummary:
         policy_key=work.policy_key,
         provider=whole.provider,
         device=whole.device,
-        versions=ledger.versions(run.spark, whole.runtime),
+        versions=ledger.versions(run.spark, whole.runtime, whole.processor),
         warnings=(whole.message,) if whole.message else (),
     )
     kept = {"job": json.loads(run.settings.to_json()), "refiner": work.refiners.to_dict(), **run.kept}

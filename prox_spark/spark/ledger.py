@@ -39,7 +39,7 @@ class SliceReport:
     """What one slice did.
 
     counts: see `runs.counts`. message: a warning. failure: class name and message of the error that ended it.
-    provider, device, runtime: what the probe found, in the first slice of a run that writes.
+    provider, device, runtime, processor: what the probe found, in the first slice of a run that writes.
     """
 
     slice: int
@@ -53,6 +53,7 @@ class SliceReport:
     provider: str | None = None
     device: str | None = None
     runtime: str | None = None
+    processor: str | None = None
     message: str | None = None
     failure: tuple[str, str] | None = None
 
@@ -114,22 +115,22 @@ def total(reports: Iterable[SliceReport]) -> SliceReport:
             provider=whole.provider or report.provider,
             device=whole.device or report.device,
             runtime=whole.runtime or report.runtime,
+            processor=whole.processor or report.processor,
             message=whole.message or report.message,
             failure=whole.failure or report.failure,
         )
     return whole
 
 
-def versions(spark: SparkSession, runtime: str | None) -> dict[str, str]:
-    """Return the versions of what decides a result: here, and of ONNX Runtime as the workers have it."""
+def versions(spark: SparkSession, runtime: str | None = None, processor: str | None = None) -> dict[str, str]:
+    """Return the versions of what decides a result: here, and of ONNX Runtime and the processor of a worker."""
     found = {"prox_spark": __version__, "python": platform.python_version(), "spark": spark.version}
     installed = {one.name.lower(): one.version for one in metadata.distributions()}
     names = {name: name.lower().replace("-", "_") for name in LIBRARIES}
     found |= {name: installed.get(name, installed.get(other, "")) for name, other in names.items()}
     found = {name: version for name, version in found.items() if version}
-    if runtime:
-        found["onnxruntime (worker)"] = runtime
-    return found
+    worker = {"onnxruntime (worker)": runtime, "processor (worker)": processor}
+    return found | {name: value for name, value in worker.items() if value}
 
 
 def runs_row(spark: SparkSession, values: dict[str, Any]) -> DataFrame:

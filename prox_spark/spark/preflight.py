@@ -17,6 +17,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from prox_spark.errors import ProxError
+from prox_spark.refiner.device import processor
 from prox_spark.spark.execute import ExecutePolicy, execute_joined
 from prox_spark.spark.refiners import RefinerSet
 from prox_spark.spark.worker import load_refiners, write_all
@@ -54,7 +55,7 @@ Copyright © 2019 All rights reserved.
 Follow us on Twitter
 Back to top"""
 
-PROBED = "provider STRING, device STRING, runtime STRING, changed BOOLEAN, error STRING"
+PROBED = "provider STRING, device STRING, runtime STRING, processor STRING, changed BOOLEAN, error STRING"
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,14 @@ class Probe:
     """What one worker said when it loaded the refiners and read the noisy page.
 
     provider, device: of the first refiner's session. runtime: version of ONNX Runtime, None for scripts.
+    processor: the worker's, and its instruction sets that matter.
     changed: whether the noisy page's program removes anything, or drops it.
     """
 
     provider: str
     device: str
     runtime: str | None
+    processor: str
     changed: bool
 
 
@@ -101,6 +104,7 @@ class ProbeUdf:
             "provider": first.provider,
             "device": first.device,
             "runtime": _runtime_version(),
+            "processor": processor(),
             "changed": refined.status in ("refined", "dropped"),
         }
 
@@ -110,6 +114,7 @@ _PROBED = pa.schema(
         pa.field("provider", pa.string()),
         pa.field("device", pa.string()),
         pa.field("runtime", pa.string()),
+        pa.field("processor", pa.string()),
         pa.field("changed", pa.bool_()),
         pa.field("error", pa.string()),
     ]
@@ -153,7 +158,7 @@ def probe(spark: SparkSession, refiners: RefinerSet, device: str) -> Probe:
     if row.error is not None:
         kind, _, message = row.error.partition("\n")
         raise _error_class(kind)(message)
-    return Probe(row.provider, row.device, row.runtime, bool(row.changed))
+    return Probe(row.provider, row.device, row.runtime, row.processor, bool(row.changed))
 
 
 def measure(joined: DataFrame, refiners: RefinerSet) -> Mapping[str, float]:

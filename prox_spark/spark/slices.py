@@ -183,7 +183,8 @@ class Slice:
         """Load the refiners in one worker; return whether they clean a noisy page."""
         if self.cleans_noise is None:
             found = probe(self.spark, self.work.refiners, self.work.settings.device)
-            self.report = self.report.add(provider=found.provider, device=found.device, runtime=found.runtime)
+            told = {name: getattr(found, name) for name in ("provider", "device", "runtime", "processor")}
+            self.report = self.report.add(**told)
             self.cleans_noise = found.changed
         return self.cleans_noise
 

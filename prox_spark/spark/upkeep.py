@@ -198,7 +198,7 @@ def _record(spark: SparkSession, tables: Tables, command: str, started: datetime
         "started_at": started,
         "finished_at": utc_now(),
         "counts": counts,
-        "versions": versions(spark, None),
+        "versions": versions(spark),
     }
     if tables.exists(spark, "runs"):
         tables.append(runs_row(spark, values), "runs")

@@ -10,22 +10,30 @@ import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import torch
 from torch import nn
+from transformers import LlamaConfig
 
 from prox_spark.errors import BundleError, ConfigError
 from prox_spark.refiner.bundle import MANIFEST, TOKENIZER, Bundle, write_bundle
 from prox_spark.refiner.score import JUDGE_INPUTS, JUDGE_OUTPUTS
 from prox_spark.refiner.shapes import SHAPES, VERSION
+from prox_spark.refiner.written import padded_length
+from prox_spark.text.prompts import CompactFormat, prompt_format
 from prox_spark.text.templates import PLAIN_CHUNK, PROX_CHUNK, PROX_DOC
+from prox_spark.text.tokenize import TextTokenizer
 from prox_spark.training import graphs
 from prox_spark.training.check import SAMPLES, Check, check, score_prompts
+from prox_spark.training.equalise import channel_peaks, equalise
 from prox_spark.training.model import WIDTH, LineScorer
-from prox_spark.training.quantise import quantise
+from prox_spark.training.quantise import Bytes, quantise
+from prox_spark.training.scoring_graph import Floats, Sizes, scoring_graph
 
 GRAPH = "model.onnx"
 LINE_GRAPH = "lines.onnx"
@@ -59,7 +67,8 @@ class ExportOptions:
     caution: thresholds by name, for scoring models; default: what the model says.
     preflight: bounds, see docs/bundles.md; default: what a scoring model says.
     card: licence, training data, metrics; added to what a scoring model says.
-    samples: texts on which the bundle is compared with the model, and prompts with each other.
+    samples: texts on which the bundle is compared with the model, prompts with each other, and, with 8 bits, the sizes
+        of a scoring model's channels are measured.
     check: False leaves the comparison out.
     """
 
@@ -122,8 +131,11 @@ def export_bundle(hf_dir: str | Path, out: str | Path, options: ExportOptions) -
         work = Path(directory) / "bundle"
         work.mkdir()
         manifest = describe(hf_dir, options)
-        write_graph(hf_dir, work, manifest["writes"], options.precision)
         _write_tokenizer(hf_dir, work)
+        if manifest["writes"] == "score":
+            write_scoring_graphs(hf_dir, work, manifest, options)
+        else:
+            write_decoding_graph(hf_dir, work, options.precision)
         bundle = write_bundle(work, manifest)
         if options.prompt == AUTO and manifest["writes"] == "decode":
             bundle = _choose_prompt(bundle, manifest, options.samples)
@@ -221,24 +233,17 @@ def _end_tokens(hf_dir: Path) -> list[int]:
     raise BundleError(f"{hf_dir}: names no eos_token_id; give end_tokens")
 
 
-def write_graph(hf_dir: Path, directory: Path, writes: str, precision: str) -> None:
-    """Export through Optimum into ``directory/model.onnx``; ``writes`` and ``precision`` as in refiner.json."""
+def write_decoding_graph(hf_dir: Path, directory: Path, precision: str) -> None:
+    """Export through Optimum into ``directory/model.onnx``; ``precision`` as in refiner.json."""
     from optimum.exporters.onnx import main_export
 
-    task = "feature-extraction" if writes == "score" else "text-generation-with-past"
     with tempfile.TemporaryDirectory(dir=directory.parent) as work:
         with warnings.catch_warnings():
             # Tracing warns of every Python value it meets; the comparison with the model tells whether one mattered.
             warnings.simplefilter("ignore")
-            main_export(str(hf_dir), work, task=task, do_validation=False, opset=18)
+            main_export(str(hf_dir), work, task="text-generation-with-past", do_validation=False, opset=18)
         model = onnx.load(f"{work}/{GRAPH}")
-        if writes == "score":
-            from safetensors.numpy import load_file
-
-            graphs.add_line_reader(model, load_file(hf_dir / "head.safetensors"))
-            graphs.drop_nan_guard(model)
-        else:
-            graphs.keep_last_logits(model)
+        graphs.keep_last_logits(model)
         changed = Path(work) / "changed"
         changed.mkdir()
         graphs.save(model, changed / GRAPH)
@@ -246,13 +251,48 @@ def write_graph(hf_dir: Path, directory: Path, writes: str, precision: str) -> N
     if precision == "int8":
         quantise(model)
     graphs.save(model, directory / GRAPH)
-    if writes == "score":
-        graphs.save(_line_graph(hf_dir), directory / LINE_GRAPH)
 
 
-def _line_graph(hf_dir: Path) -> onnx.ModelProto:
-    """The line network with probabilities as outputs, in float32: it is a hundredth of the work."""
+def write_scoring_graphs(hf_dir: Path, directory: Path, manifest: Mapping[str, Any], options: ExportOptions) -> None:
+    """Build ``model.onnx`` and ``lines.onnx`` of a scoring bundle; ``manifest`` as ``describe`` gives it."""
     model = LineScorer.load(hf_dir).eval()
+    sizes = _sizes(hf_dir, model.backbone.config)
+    weights = {name.removeprefix("backbone."): value.numpy() for name, value in model.state_dict().items()}
+    tokenizer = TextTokenizer.from_file(directory / TOKENIZER)
+    prompt = prompt_format(manifest["prompt"], manifest["limits"], tokenizer)
+    assert isinstance(prompt, CompactFormat)
+    if options.precision == "int8":
+        chunks = [chunk for text in options.samples for chunk in islice(prompt.chunks(text), 4)]
+        peaks = channel_peaks(model, [(chunk.token_ids, chunk.line_ends) for chunk in chunks])
+        weights = equalise(weights, peaks, sizes)
+    products = Bytes() if options.precision == "int8" else Floats()
+    rotation = _rotation(model, padded_length(prompt.window_tokens))
+    graphs.save(scoring_graph(sizes, weights, rotation, products), directory / GRAPH)
+    graphs.save(_line_graph(model), directory / LINE_GRAPH)
+
+
+def _sizes(hf_dir: Path, config: LlamaConfig) -> Sizes:
+    """Of the backbone; BundleError for one that the graph is not built for."""
+    if config.hidden_act != "silu" or config.attention_bias or config.mlp_bias:
+        raise BundleError(f"{hf_dir}: only backbones with SiLU gates and without biases can be exported")
+    return Sizes(
+        layers=config.num_hidden_layers,
+        hidden=config.hidden_size,
+        heads=config.num_attention_heads,
+        key_heads=config.num_key_value_heads,
+        head_size=config.head_dim,
+        epsilon=config.rms_norm_eps,
+    )
+
+
+def _rotation(model: LineScorer, positions: int) -> np.ndarray:
+    """Cosines and sines of the rotary embedding, float32 [2, positions, head_size / 2]."""
+    both = model.backbone.rotary_emb(torch.zeros(1), torch.arange(positions)[None])
+    return np.stack([one[0, :, : one.shape[-1] // 2].numpy() for one in both])
+
+
+def _line_graph(model: LineScorer) -> onnx.ModelProto:
+    """The line network with probabilities as outputs, in float32: it is a hundredth of the work."""
 
     class Judge(nn.Module):
         """Probabilities in place of logits."""

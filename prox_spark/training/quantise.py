@@ -3,12 +3,8 @@
 One scale for a whole tensor of activations would tie every document of a batch to its neighbours. Here a token's
 numbers depend on that token alone, so programs are the same in every batch.
 
-Weights use -64 to 64 only: x86 processors without VNNI add two 8-bit products in 16 bits, and 255 * 127 * 2 does not
-fit. ONNX Runtime can avoid that overflow for full 8-bit weights, but then it takes slow kernels on every x86 processor.
-
-Measured on one core of an AVX-512 VNNI machine, 1,024 tokens, weights of 576 x 1,536, billion products a second:
-float32 50; ``MatMulNBits`` with 8 bits and accuracy level 4 53 to 77 by block size, and not the same in every batch
-for 1,536 x 576 in blocks of 128; as built here 160 to 180.
+Weights use all of -127 to 127. x86 processors without VNNI add two 8-bit products in 16 bits, and 255 * 127 * 2 does
+not fit: there ``refiner.device`` has ONNX Runtime take slower products that do not overflow, with the same sums.
 """
 
 from __future__ import annotations
@@ -19,12 +15,11 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from prox_spark.training.graphs import Editor
+from prox_spark.training.scoring_graph import RUNTIME, Rows
 
 # Smaller matrices, such as a head's last layer, are not worth it.
 _SMALLEST = 64
-_WEIGHT_STEPS = 64
-_ROW_STEPS = 127
-_RUNTIME = "com.microsoft"
+_STEPS = 127
 
 
 @dataclass(frozen=True)
@@ -67,10 +62,41 @@ def quantise(model: ModelProto, keep: tuple[str, ...] = ("prox/",)) -> Quantised
         nodes.extend(edit.nodes)
     del graph.node[:]
     graph.node.extend(nodes)
-    if products and all(entry.domain != _RUNTIME for entry in model.opset_import):
-        model.opset_import.append(helper.make_opsetid(_RUNTIME, 1))
+    if products and all(entry.domain != RUNTIME for entry in model.opset_import):
+        model.opset_import.append(helper.make_opsetid(RUNTIME, 1))
     _drop_unused_weights(model)
     return Quantised(products, embeddings)
+
+
+class Bytes:
+    """Products of a scoring graph in 8 bits: see ``scoring_graph.Products``."""
+
+    def __init__(self) -> None:
+        self._zeros: dict[str, str] = {}
+
+    def read(self, edit: Editor, x: str, tokens: str) -> Rows:
+        """uint8 around 128, in one pass beside the two that find a token's largest absolute value."""
+        largest, smallest = (edit.op(f"Reduce{kind}", x, edit.ints(-1), keepdims=0) for kind in ("Max", "Min"))
+        largest = edit.op("Max", largest, edit.op("Neg", smallest), edit.weight(np.float32(1e-10)))
+        scale = edit.op("Div", largest, edit.weight(np.float32(_STEPS)))
+        if tokens not in self._zeros:
+            self._zeros[tokens] = edit.op("Expand", edit.weight(np.full(1, 128, dtype=np.uint8)), tokens)
+        quantised = edit.op("QuantizeLinear", x, scale, self._zeros[tokens], axis=0)
+        return Rows(quantised, edit.op("Unsqueeze", scale, edit.ints(1)))
+
+    def multiply(self, edit: Editor, rows: Rows, name: str, matrix: np.ndarray) -> str:
+        """int8 weights with a scale an output."""
+        columns, scale = _rows(matrix.T)
+        weights = edit.weight(columns.T, f"{name}/int8"), edit.weight(scale[:, 0], f"{name}/scale")
+        one, zero = edit.weight(np.float32(1)), edit.weight(np.asarray(128, dtype=np.uint8))
+        return edit.op("MatMulIntegerToFloat", rows.tensor, weights[0], one, weights[1], zero, domain=RUNTIME)
+
+    def look_up(self, edit: Editor, name: str, matrix: np.ndarray, indices: str) -> str:
+        """int8 rows with a scale each."""
+        rows, scale = _rows(matrix)
+        row = edit.op("Gather", edit.weight(rows, f"{name}/int8"), indices)
+        factor = edit.op("Gather", edit.weight(scale, f"{name}/scale"), indices)
+        return edit.op("Mul", edit.op("Cast", row, to=TensorProto.FLOAT), factor)
 
 
 def _is_matrix(tensor: TensorProto) -> bool:
@@ -86,15 +112,15 @@ def _quantise_activations(edit: Editor, x: str) -> tuple[str, str]:
     return edit.op("Cast", shifted, to=TensorProto.UINT8), largest
 
 
-def _rows(matrix: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """int8 rows from -steps to steps, and the scale [rows, 1] of each."""
-    scale = np.maximum(np.abs(matrix).max(axis=1, keepdims=True), 1e-10).astype(np.float32) / np.float32(steps)
-    return np.clip(np.rint(matrix / scale), -steps, steps).astype(np.int8), scale
+def _rows(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """int8 rows from -127 to 127, and the scale [rows, 1] of each."""
+    scale = np.maximum(np.abs(matrix).max(axis=1, keepdims=True), 1e-10).astype(np.float32) / np.float32(_STEPS)
+    return np.clip(np.rint(matrix / scale), -_STEPS, _STEPS).astype(np.int8), scale
 
 
 def _quantise_columns(edit: Editor, tensor: TensorProto) -> tuple[str, str]:
     """int8 weights [inputs, outputs]; the scale [outputs] of each output, over the 127 steps of an activation."""
-    rows, scale = _rows(numpy_helper.to_array(tensor).T, _WEIGHT_STEPS)
+    rows, scale = _rows(numpy_helper.to_array(tensor).T)
     factor = (scale[:, 0] / np.float32(127)).astype(np.float32)
     return edit.weight(rows.T, f"{tensor.name}/int8"), edit.weight(factor, f"{tensor.name}/scale")
 
@@ -102,11 +128,11 @@ def _quantise_columns(edit: Editor, tensor: TensorProto) -> tuple[str, str]:
 def _multiply(edit: Editor, activations: tuple[str, str], weights: tuple[str, str], output: str) -> None:
     one, zero = edit.weight(np.float32(1)), edit.weight(np.asarray(128, dtype=np.uint8))
     inputs = (activations[0], weights[0], one, weights[1], zero)
-    edit.op("Mul", edit.op("MatMulIntegerToFloat", *inputs, domain=_RUNTIME), activations[1], output=output)
+    edit.op("Mul", edit.op("MatMulIntegerToFloat", *inputs, domain=RUNTIME), activations[1], output=output)
 
 
 def _look_up(edit: Editor, tensor: TensorProto, indices: str, output: str) -> None:
-    rows, scale = _rows(numpy_helper.to_array(tensor), _ROW_STEPS)
+    rows, scale = _rows(numpy_helper.to_array(tensor))
     row = edit.op("Gather", edit.weight(rows, f"{tensor.name}/rows"), indices)
     factor = edit.op("Gather", edit.weight(scale, f"{tensor.name}/row_scale"), indices)
     edit.op("Mul", edit.op("Cast", row, to=TensorProto.FLOAT), factor, output=output)

@@ -168,12 +168,14 @@ def decoder(path: Path, vocabulary: int, seed: int = 0) -> None:
 def scorer(path: Path, vocabulary: int, seed: int = 0) -> None:
     """The graph of a scoring bundle that reads a vector at every line's end."""
     graph = Graph(seed)
+    one = numpy_helper.from_array(np.ones(1, dtype=np.int64))
+    shape = graph.op("Shape", "input_ids")
+    graph.nodes.append(helper.make_node("ConstantOfShape", [shape], ["attention_mask"], value=one))
     positions = graph.op("Sub", graph.op("CumSum", "attention_mask", graph.constant(1)), graph.constant(1))
     x = graph.backbone(vocabulary, graph.op("Max", positions, graph.constant(0)), cached=False)
     flat = graph.op("Reshape", x, graph.constant([-1, WIDTH]))
     graph.nodes.append(helper.make_node("Gather", [flat, "line_positions"], ["line_vectors"]))
-    inputs = [tensor("input_ids", "batch", "tokens"), tensor("attention_mask", "batch", "tokens")]
-    inputs += [tensor("line_positions", "lines")]
+    inputs = [tensor("input_ids", "batch", "tokens"), tensor("line_positions", "lines")]
     graph.save(path, inputs, [tensor("line_vectors", "lines", WIDTH, kind=TensorProto.FLOAT)])
 
 

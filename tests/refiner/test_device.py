@@ -4,7 +4,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from prox_spark.errors import DeviceError, EngineError
 from prox_spark.refiner import device
@@ -130,3 +133,38 @@ def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     assert default_threads() == 3
     monkeypatch.delenv("OMP_NUM_THREADS")
     assert default_threads() >= 1
+
+
+def _overflowing(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The product of uint8 [rows, inputs] and int8 [inputs, outputs] as x86 has it without VNNI: pairs in 16 bits."""
+    pairs = (a[:, :, None].astype(np.int32) * b[None].astype(np.int32)).reshape(len(a), -1, 2, b.shape[1]).sum(2)
+    product: np.ndarray = np.clip(pairs, -(2**15), 2**15 - 1).sum(1)
+    return product
+
+
+@pytest.mark.parametrize("features", [("avx512_vnni", "avx2"), ("avx2",), ()])
+def test_products_are_exact_on_processors_that_would_overflow(
+    tmp_path: Path, features: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(0)
+    a, b = random.integers(200, 256, (3, 64), dtype=np.uint8), random.integers(100, 128, (64, 64)).astype(np.int8)
+    exact = a.astype(np.int64) @ b.astype(np.int64)
+    assert (_overflowing(a, b) != exact).all(), "without care every sum of these is wrong"
+    zero, one = np.asarray(0, dtype=np.uint8), np.float32(1)
+    weights = {"b": b, "one": one, "scale": np.ones(64, np.float32), "zero": zero}
+    node = helper.make_node("MatMulIntegerToFloat", ["a", "b", "one", "scale", "zero"], ["y"], domain="com.microsoft")
+    graph = helper.make_graph(
+        [node],
+        "product",
+        [helper.make_tensor_value_info("a", TensorProto.UINT8, [None, 64])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, 64])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in weights.items()],
+    )
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), str(tmp_path / "model.onnx"))
+    monkeypatch.setattr(device, "cpu_features", lambda: features)
+    monkeypatch.setattr(device.platform, "machine", lambda: "x86_64")
+    session = open_session(tmp_path / "model.onnx", "cpu", threads=1).session
+    np.testing.assert_array_equal(session.run(None, {"a": a})[0], exact)
+    careful = session.get_session_options().get_session_config_entry(device.EXACT)
+    assert careful == ("0" if "avx512_vnni" in features else "1")

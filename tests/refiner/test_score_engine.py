@@ -54,11 +54,7 @@ def test_scores_equal_those_of_the_graphs_without_padding(bundle: Bundle) -> Non
         vectors = []
         for chunk in prompt.chunks(page):
             ids = np.asarray([chunk.token_ids], dtype=np.int64)
-            feed = {
-                "input_ids": ids,
-                "attention_mask": np.ones_like(ids),
-                "line_positions": np.asarray(chunk.line_ends),
-            }
+            feed = {"input_ids": ids, "line_positions": np.asarray(chunk.line_ends)}
             vectors += reads.run(["line_vectors"], feed)
         feed = {"vectors": np.concatenate(vectors), "shapes": line_shapes(split_lines(page))}
         lines, document = judges.run(["line_scores", "document_score"], feed)
@@ -88,7 +84,7 @@ def test_very_long_documents_are_judged_in_sections_of_whole_chunks(
     first = list(sizes)
     assert sum(sizes) == 901
     assert max(sizes) <= 200 < min(sizes[:-1]) + 130
-    monkeypatch.setattr(model, "WINDOW_TOKENS", 500)
+    monkeypatch.setattr(model, "SCORE_WINDOW_TOKENS", 500)
     (in_windows,) = Refiner.load(bundle.directory, "cpu").write([page])
     assert sizes[len(first) :] == first
     assert in_windows == whole

@@ -50,13 +50,13 @@ def test_batches_have_one_length_and_keep_their_bounds() -> None:
 def test_order_is_kept_and_windows_do_not_show(refiner: ModelRefiner, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [f"page {n}\n" * (n * 7 % 40 + 1) for n in range(60)]
     whole = list(refiner.write(texts))
-    monkeypatch.setattr(model, "WINDOW_TOKENS", 200)
+    monkeypatch.setattr(model, "SCORE_WINDOW_TOKENS", 200)
     monkeypatch.setattr(model, "WINDOW_DOCUMENTS", 5)
     assert list(refiner.write(iter(texts))) == whole
     assert [p.chunks[-1].last_line for p in whole] == [text.count("\n") for text in texts]
 
 
-def test_it_reads_only_a_window_ahead(refiner: ModelRefiner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_reads_only_two_windows_ahead(refiner: ModelRefiner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model, "WINDOW_DOCUMENTS", 8)
     read = 0
 
@@ -69,14 +69,14 @@ def test_it_reads_only_a_window_ahead(refiner: ModelRefiner, monkeypatch: pytest
     programs = refiner.write(endless())
     for given in range(1, 50):
         next(programs)
-        assert read <= given + 8
+        assert read <= given + 16
 
 
 def test_a_long_document_is_run_window_by_window(refiner: ModelRefiner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model, "WINDOW_TOKENS", 500)
+    monkeypatch.setattr(model, "SCORE_WINDOW_TOKENS", 500)
     sizes = []
-    run = refiner._run
-    monkeypatch.setattr(refiner, "_run", lambda queue: (sizes.append(len(queue)), run(queue)))
+    start = refiner._start
+    monkeypatch.setattr(refiner, "_start", lambda queue, running: (sizes.append(len(queue)), start(queue, running)))
     (programs,) = refiner.write(["word\n" * 2_000])
     assert programs.chunks[-1].last_line == 2_000
     assert [c.chunk for c in programs.chunks] == list(range(len(programs.chunks)))

@@ -161,7 +161,7 @@ def test_quantised_products_depend_on_their_token_alone(causal: Path, tmp_path: 
     assert [w.tokens for w in engine.run(prompts)] == [engine.run([chunk])[0].tokens for chunk in prompts]
 
 
-def test_quantised_weights_never_overflow_16_bits(scorer: Path, tmp_path: Path) -> None:
+def test_quantised_weights_have_a_scale_an_output(scorer: Path, tmp_path: Path) -> None:
     import onnx
     from onnx import numpy_helper
 
@@ -173,9 +173,32 @@ def test_quantised_weights_never_overflow_16_bits(scorer: Path, tmp_path: Path) 
     for node in products:
         matrix, scale = weights[node.input[1]], weights[node.input[3]]
         assert matrix.dtype == np.int8
-        assert np.abs(matrix.astype(int)).max() <= 64
+        assert (np.abs(matrix.astype(int)).max(axis=0) == 127).all()
         assert scale.shape == (matrix.shape[1],), "a scale an output"
         assert weights[node.input[2]].shape == (), "activations come scaled by the token, not by the tensor"
+
+
+def test_equalised_weights_are_the_same_model(scorer: Path) -> None:
+    import torch
+
+    from prox_spark.training.equalise import channel_peaks, equalise
+    from prox_spark.training.export import _sizes
+    from prox_spark.training.model import LineScorer
+
+    model = LineScorer.load(scorer).eval()
+    ids, ends = tuple(range(5, 40)), (7, 20, 34)
+    before = model.vectors(torch.tensor([ids]), torch.tensor(ends))
+    weights = {name.removeprefix("backbone."): value.numpy() for name, value in model.state_dict().items()}
+    peaks = channel_peaks(model, [(ids, ends)])
+    equal = equalise(weights, peaks, _sizes(scorer, model.backbone.config))
+    for name, value in model.state_dict().items():
+        value.copy_(torch.from_numpy(equal[name.removeprefix("backbone.")]))
+    np.testing.assert_allclose(
+        model.vectors(torch.tensor([ids]), torch.tensor(ends)).detach(), before.detach(), atol=1e-4
+    )
+    assert all(
+        np.ptp(np.log(new)) < np.ptp(np.log(peaks[name])) for name, new in channel_peaks(model, [(ids, ends)]).items()
+    )
 
 
 def test_a_graph_that_is_not_the_model_is_refused(
