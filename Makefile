@@ -9,16 +9,19 @@ VENV_OLDEST := .venv-oldest
 OUT ?= demo-output
 REFINER ?= $(if $(wildcard models/web-lite/refiner.json),web-lite,scripted:short-lines)
 PYTEST_ARGS ?=
+# How long `make fuzz` looks for findings.
+SECONDS ?= 600
 
 DEMO_EXTRAS := spark,cpu,report
 TEST_EXTRAS := spark,cpu,report,test
 TRAIN_EXTRAS := train,test
+FUZZ_EXTRAS := fuzz
 PIP_FLAGS := --quiet --disable-pip-version-check
 # The Java that the machine has (17 or 21), else the one from PyPI that the demo and the tests install.
 JAVA = JAVA_HOME="$$($(1)/bin/python -m prox_spark.java)"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-train test-oldest lint format clean
+.PHONY: help demo test test-train test-oldest fuzz lint format clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +37,9 @@ test-train: $(VENV_TRAIN)/.train ## training and export against torch and transf
 
 test-oldest: $(VENV_OLDEST)/.oldest ## the integration slice on the oldest Spark and Delta that are supported
 	$(call JAVA,$(VENV_OLDEST)) $(VENV_OLDEST)/bin/python -m pytest -m oldest tests/integration $(PYTEST_ARGS)
+
+fuzz: $(VENV)/.fuzz ## parser and executors against inputs that are led by coverage, for SECONDS=600
+	$(VENV)/bin/python fuzz/fuzz_program.py --seconds $(SECONDS) --corpus build/fuzz/corpus
 
 lint: $(VENV)/.test ## ruff and mypy
 	$(VENV)/bin/ruff check .
@@ -74,6 +80,10 @@ $(VENV)/.test: setup.py constraints.txt | $(VENV)/bin/python
 	$(call INSTALL,$(VENV),constraints.txt,$(TEST_EXTRAS))
 	$(call NEED_JAVA,$(VENV),constraints.txt)
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.fuzz: setup.py constraints.txt | $(VENV)/bin/python
+	$(call INSTALL,$(VENV),constraints.txt,$(FUZZ_EXTRAS))
+	@touch $@
 
 $(VENV_TRAIN)/.train: setup.py constraints.txt | $(VENV_TRAIN)/bin/python
 	$(call INSTALL,$(VENV_TRAIN),constraints.txt,$(TRAIN_EXTRAS))

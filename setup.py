@@ -86,6 +86,8 @@ setup(
         # The filters that `evaluate` compares with, and the tokenizer that they use for English.
         "compare": ["datatrove>=0.9", "spacy>=3.8"],
         "annotate": ["httpx2>=2.0"],
+        # Wheels for Linux (x86-64), CPython 3.11 to 3.13.
+        "fuzz": ["atheris>=3.0"],
         "test": [
             "chispa>=0.10",
             "datasketch>=1.6",

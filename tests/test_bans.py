@@ -18,12 +18,33 @@ MODULES = {"pickle", "cloudpickle", "marshal", "shelve", "dill"}
 SPARK_MODULES = {"pyspark.rdd", "pyspark.context", "pyspark.accumulators", "pyspark.broadcast"}
 
 
+# What would build objects from data, and the argument without which a loader does so too.
+YAML_LOADERS = {"load", "load_all", "full_load", "full_load_all", "unsafe_load", "unsafe_load_all"}
+SAFE_ONLY_WITH = {("torch", "load"): ("weights_only", True), ("np", "load"): ("allow_pickle", False)}
+
+
+def builds_objects(call: ast.Call) -> bool:
+    """Whether a call reads YAML, weights or arrays in a way that runs what they say."""
+    if not isinstance(call.func, ast.Attribute) or not isinstance(call.func.value, ast.Name):
+        return False
+    module, name = call.func.value.id, call.func.attr
+    if module == "yaml":
+        return name in YAML_LOADERS
+    if (module, name) not in SAFE_ONLY_WITH:
+        return False
+    argument, value = SAFE_ONLY_WITH[module, name]
+    given = {keyword.arg: getattr(keyword.value, "value", None) for keyword in call.keywords}
+    return given.get(argument) is not value
+
+
 def offences(source: str) -> list[str]:
     found = []
     for node in ast.walk(ast.parse(source)):
         line = getattr(node, "lineno", 0)
         if isinstance(node, ast.Attribute) and node.attr in ATTRIBUTES:
             found.append(f"{line}: .{node.attr}")
+        elif isinstance(node, ast.Call) and builds_objects(node):
+            found.append(f"{line}: {ast.unparse(node.func)}()")
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in METHODS:
             found.append(f"{line}: .{node.func.attr}()")
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in CALLS:
@@ -57,6 +78,10 @@ def test_the_library_keeps_to_the_bans(path: Path) -> None:
         "from pyspark import SparkContext",
         "rows = df.collect()",
         "df.toPandas()",
+        "yaml.load(text, yaml.SafeLoader)",
+        "torch.load(path)",
+        "torch.load(path, weights_only=False)",
+        "np.load(path)",
     ],
 )
 def test_the_bans_are_seen(source: str) -> None:
