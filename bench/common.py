@@ -12,13 +12,14 @@ from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
-from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 PACKAGES = ("pyspark", "delta-spark", "onnxruntime", "tokenizers", "pyarrow", "numpy")
 LINES_A_DOCUMENT = 100
@@ -42,6 +43,8 @@ def generate(spark: SparkSession, path: str, gigabytes: float) -> tuple[int, int
 
     Every line is drawn from 30 words by a hash of document and line, so that no two documents are alike.
     """
+    from pyspark.sql import functions as F
+
     vocabulary = _WORDS.split()
     words = F.array(*[F.lit(word) for word in vocabulary])
 
