@@ -1,16 +1,18 @@
 # `make` or `make help` lists what there is. Everything needs Python 3.10 or newer (tested with 3.11), make and a package
-# index; nothing else. Environments are made in .venv, .venv-train and .venv-oldest.
+# index; nothing else. Environments are made in .venv, .venv-train, .venv-oldest and .venv-gpu.
 
 # Any Python from 3.10 on will do: `make demo PYTHON=/opt/python/bin/python3`
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || command -v python)
 VENV := .venv
 VENV_TRAIN := .venv-train
 VENV_OLDEST := .venv-oldest
+VENV_GPU := .venv-gpu
 OUT ?= demo-output
 REFINER ?= $(if $(wildcard models/web-lite/refiner.json),web-lite,scripted:short-lines)
 PYTEST_ARGS ?=
 # How long `make fuzz` looks for findings.
 SECONDS ?= 600
+BENCH_ARGS ?=
 
 DEMO_EXTRAS := spark,cpu,report
 TEST_EXTRAS := spark,cpu,report,test
@@ -21,7 +23,7 @@ PIP_FLAGS := --quiet --disable-pip-version-check
 JAVA = JAVA_HOME="$$($(1)/bin/python -m prox_spark.java)"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-train test-oldest fuzz lint format clean
+.PHONY: help demo test test-train test-oldest fuzz bench-engines bench-gpu lint format clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +43,12 @@ test-oldest: $(VENV_OLDEST)/.oldest ## the integration slice on the oldest Spark
 fuzz: $(VENV)/.fuzz ## parser and executors against inputs that are led by coverage, for SECONDS=600
 	$(VENV)/bin/python fuzz/fuzz_program.py --seconds $(SECONDS) --corpus build/fuzz/corpus
 
+bench-engines: $(VENV_TRAIN)/.train ## decoding beside transformers, Optimum and others, on the CPU
+	$(VENV_TRAIN)/bin/python bench/engines.py $(BENCH_ARGS)
+
+bench-gpu: $(VENV_TRAIN)/.train $(VENV_GPU)/.gpu ## the same in half precision on a CUDA device
+	$(VENV_TRAIN)/bin/python bench/engines.py --device cuda --python ours=$(VENV_GPU)/bin/python $(BENCH_ARGS)
+
 lint: $(VENV)/.test ## ruff and mypy
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -51,7 +59,7 @@ format: $(VENV)/.test ## let ruff rewrite the files
 	$(VENV)/bin/ruff format .
 
 clean: ## remove environments, caches and the demo's output
-	rm -rf $(VENV) $(VENV_TRAIN) $(VENV_OLDEST) $(OUT) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis spark-warehouse
+	rm -rf $(VENV) $(VENV_TRAIN) $(VENV_OLDEST) $(VENV_GPU) $(OUT) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis spark-warehouse
 
 # ---- environments: a stamp file each, made anew when what they depend on changes ----
 
@@ -93,4 +101,8 @@ $(VENV_TRAIN)/.train: setup.py constraints.txt | $(VENV_TRAIN)/bin/python
 $(VENV_OLDEST)/.oldest: setup.py constraints-oldest.txt | $(VENV_OLDEST)/bin/python
 	$(call INSTALL,$(VENV_OLDEST),constraints-oldest.txt,$(TEST_EXTRAS))
 	$(call NEED_JAVA,$(VENV_OLDEST),constraints-oldest.txt)
+	@touch $@
+
+$(VENV_GPU)/.gpu: setup.py constraints.txt | $(VENV_GPU)/bin/python
+	$(call INSTALL,$(VENV_GPU),constraints.txt,gpu)
 	@touch $@

@@ -263,7 +263,7 @@ def export(
     bundle: Annotated[Path, typer.Argument(metavar="OUT", help="Directory of the bundle to write.")],
     name: Annotated[str | None, typer.Option(help="Name of the bundle; default: the directory's.")] = None,
     version: Annotated[str, typer.Option(help="Version of the bundle.")] = "1",
-    precision: Annotated[str, typer.Option(help="fp32, or int8 (quantised per row).")] = "fp32",
+    precision: Annotated[str, typer.Option(help="fp32, int8 (a scale a row), or fp16 (decoders, GPUs).")] = "fp32",
     prompt: Annotated[str, typer.Option(help="prox-chunk, prox-doc, plain-chunk, auto; for models that decode.")] = (
         "prox-chunk"
     ),

@@ -131,7 +131,8 @@ class ModelRefiner(Refiner):
         manifest = self.bundle.manifest
         if manifest.writes == "score":
             return ScoreEngine(session)
-        return DecodeEngine(session, manifest.end_tokens, manifest.limits["max_new_tokens"], self.tokenizer.decode)
+        most = manifest.limits["max_new_tokens"]
+        return DecodeEngine(session, manifest.end_tokens, most, self.tokenizer.decode, self.batch_size)
 
     def write(self, texts: Iterable[str]) -> Iterator[DocumentPrograms]:
         """Programs of the texts, in order; holds at most two windows of prompts and documents."""
@@ -174,8 +175,7 @@ class ModelRefiner(Refiner):
     def _start(self, queue: list[_Prompt], running: deque[_Window]) -> None:
         """Start on the prompts of a window; wait for the one before it, so that never more than two are held."""
         chunks = [chunk for _, chunk in queue]
-        _, most_tokens, most_pairs = self._limits()
-        parts = list(batches(chunks, self.batch_size, most_tokens, most_pairs))
+        parts = self._batches(chunks)
         ordered = [[chunks[i] for i in part] for part in parts]
         written = self._pool.map(self._written, ordered) if self._pool else map(self._written, ordered)
         running.append(_Window([[queue[i] for i in part] for part in parts], written))
@@ -189,6 +189,13 @@ class ModelRefiner(Refiner):
                 self._take(document, chunk, one)
         for document in {id(document): document for batch in window.batches for document, _ in batch}.values():
             self._judge(document, last=False)
+
+    def _batches(self, chunks: Sequence[Chunk]) -> list[list[int]]:
+        """Indices of the prompts that go into one run. A decoder takes them all: what ends makes room for the next."""
+        if self.judge is None:
+            return [list(range(len(chunks)))] if chunks else []
+        _, most_tokens, most_pairs = self._limits()
+        return list(batches(chunks, self.batch_size, most_tokens, most_pairs))
 
     def _written(self, chunks: Sequence[Chunk]) -> list[Written]:
         """Results of a batch; if it fails, of each prompt by itself, so that the error stays where it belongs."""

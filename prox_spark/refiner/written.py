@@ -35,10 +35,10 @@ class Written:
 
 
 class Engine(Protocol):
-    """Runs prompts of one padded length."""
+    """Runs prompts; a scoring engine, only such as have one padded length."""
 
     def run(self, chunks: Sequence[Chunk]) -> list[Written]:
-        """One result a chunk, in order. All chunks have the same ``padded`` length."""
+        """One result a chunk, in order."""
         ...
 
 

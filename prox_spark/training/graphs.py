@@ -1,4 +1,4 @@
-"""Work on ONNX graphs: building them, a decoder that reads only the last position, saving."""
+"""Work on ONNX graphs: building, simplifying, saving them."""
 
 from __future__ import annotations
 
@@ -40,32 +40,6 @@ class Editor:
     def ints(self, *values: int) -> str:
         """An int64 vector."""
         return self.weight(np.asarray(values, dtype=np.int64))
-
-
-def keep_last_logits(model: ModelProto) -> bool:
-    """Let a decoder compute logits for its last position only, in place: a prompt's others are never read.
-
-    Returns False, and changes nothing, where the logits are not one product of the hidden states.
-    """
-    graph = model.graph
-    made = {name: node for node in graph.node for name in node.output}
-    product = made["logits"]
-    while product.op_type in ("Identity", "Cast"):
-        product = made[product.input[0]]
-    if product.op_type != "MatMul":
-        return False
-    edit = Editor(model, "prox/last")
-    last = edit.op("Slice", product.input[0], edit.ints(-1), edit.ints(2**62), edit.ints(1))
-    product.input[0] = last
-    position = next(i for i, node in enumerate(graph.node) if node.output == product.output)
-    nodes = [*graph.node[:position], *edit.nodes, *graph.node[position:]]
-    del graph.node[:]
-    graph.node.extend(nodes)
-    for value in graph.output:
-        if value.name == "logits":
-            value.type.tensor_type.shape.dim[1].Clear()
-            value.type.tensor_type.shape.dim[1].dim_value = 1
-    return True
 
 
 def fold_constants(source: Path, target: Path) -> ModelProto:

@@ -109,19 +109,29 @@ class Graph:
         allowed = self.op("And", causal, real)
         return self.op("Where", allowed, self.constant(0, np.float32), self.constant(-1e9, np.float32))
 
-    def layer(self, x: str, mask: str, number: int, cached: bool) -> str:
-        h = self.norm(x)
-        query, key, value = (self.heads(self.op("MatMul", h, self.weight(WIDTH, WIDTH))) for _ in range(3))
-        if cached:
-            for kind, new in (("key", key), ("value", value)):
-                names = [f"past_key_values.{number}.{kind}", new]
-                self.nodes.append(helper.make_node("Concat", names, [f"present.{number}.{kind}"], axis=2))
-            key, value = f"present.{number}.key", f"present.{number}.value"
+    def attention(self, query: str, key: str, value: str, mask: str) -> str:
+        query, key, value = self.heads(query), self.heads(key), self.heads(value)
         scores = self.op("MatMul", query, self.op("Transpose", key, perm=[0, 1, 3, 2]))
         weights = self.op("Softmax", self.op("Add", scores, mask), axis=-1)
-        x = self.op(
-            "Add", x, self.op("MatMul", self.unhead(self.op("MatMul", weights, value)), self.weight(WIDTH, WIDTH))
-        )
+        return self.unhead(self.op("MatMul", weights, value))
+
+    def cached_attention(self, query: str, key: str, value: str, number: int) -> str:
+        past = [f"past_key_values.{number}.{kind}" for kind in ("key", "value")]
+        inputs = [query, key, value, *past, "seqlens_k", "total_sequence_length"]
+        outputs = [f"attended{number}", f"present.{number}.key", f"present.{number}.value"]
+        shape = {"num_heads": HEADS, "kv_num_heads": HEADS, "scale": 1.0}
+        node = helper.make_node("GroupQueryAttention", inputs, outputs, domain="com.microsoft", **shape)
+        self.nodes.append(node)
+        return outputs[0]
+
+    def layer(self, x: str, mask: str | None, number: int) -> str:
+        h = self.norm(x)
+        query, key, value = (self.op("MatMul", h, self.weight(WIDTH, WIDTH)) for _ in range(3))
+        if mask is None:
+            seen = self.cached_attention(query, key, value, number)
+        else:
+            seen = self.attention(query, key, value, mask)
+        x = self.op("Add", x, self.op("MatMul", seen, self.weight(WIDTH, WIDTH)))
         h = self.norm(x)
         gate = self.op("MatMul", h, self.weight(WIDTH, 2 * WIDTH))
         gated = self.op(
@@ -133,14 +143,16 @@ class Graph:
         tokens = self.op("Gather", self.weight(vocabulary, WIDTH), "input_ids")
         x = self.op("Add", tokens, self.op("Gather", self.weight(POSITIONS, WIDTH), positions))
         x = self.op("Mul", x, self.constant(4, np.float32))
-        mask = self.mask("input_ids")
+        mask = None if cached else self.mask("input_ids")
         for number in range(LAYERS):
-            x = self.layer(x, mask, number, cached)
+            x = self.layer(x, mask, number)
         return self.norm(x)
 
     def save(self, path: Path, inputs: list[Any], outputs: list[Any]) -> None:
         graph = helper.make_graph(self.nodes, "tiny", inputs, outputs, self.weights)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+        model = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)], ir_version=8
+        )
         onnx.checker.check_model(model)
         onnx.save(model, str(path))
 
@@ -150,19 +162,39 @@ def tensor(name: str, *shape: Any, kind: int = TensorProto.INT64) -> Any:
 
 
 def decoder(path: Path, vocabulary: int, seed: int = 0) -> None:
-    """A graph as Optimum exports a causal LM with its cache."""
+    """A graph as a decoding bundle has it: attention over a cache that is written in place, the best token inside."""
     graph = Graph(seed)
-    x = graph.backbone(vocabulary, "position_ids", cached=True)
-    logits = graph.op("MatMul", x, graph.weight(WIDTH, vocabulary))
-    graph.nodes.append(helper.make_node("Identity", [logits], ["logits"]))
+    last = graph.op("Unsqueeze", graph.op("Cast", "seqlens_k", to=TensorProto.INT64), graph.constant([1]))
+    scalar = graph.constant([], np.int64)
+    back = graph.op(
+        "Range", graph.constant(0), graph.op("Reshape", graph.dim("input_ids", 1), scalar), graph.constant(1)
+    )
+    first = graph.op("Add", graph.op("Sub", last, graph.dim("input_ids", 1)), graph.constant(1))
+    x = graph.backbone(vocabulary, graph.op("Add", first, back), cached=True)
+    x = graph.op("Gather", x, graph.constant(-1), axis=1)
+    graph.nodes.append(helper.make_node("MatMul", [x, graph.weight(WIDTH, vocabulary)], ["logits"]))
+    graph.nodes.append(helper.make_node("ArgMax", ["logits"], ["next_token"], axis=-1, keepdims=0))
+    total = graph.op("ReduceSum", "logits", graph.constant([-1]), keepdims=0)
+    graph.nodes.append(helper.make_node("Not", [graph.op("IsNaN", total)], ["finite"]))
+    inputs = [tensor("input_ids", "batch", "tokens"), tensor("seqlens_k", "batch", kind=TensorProto.INT32)]
+    inputs += [tensor("total_sequence_length", 1, kind=TensorProto.INT32)]
     names = [f"{n}.{kind}" for n in range(LAYERS) for kind in ("key", "value")]
-    inputs = [tensor(n, "batch", "tokens") for n in ("input_ids", "position_ids")] + [
-        tensor("attention_mask", "batch", "all")
-    ]
-    inputs += [tensor(f"past_key_values.{n}", "batch", HEADS, "past", SIZE, kind=TensorProto.FLOAT) for n in names]
-    outputs = [tensor("logits", "batch", "tokens", vocabulary, kind=TensorProto.FLOAT)]
-    outputs += [tensor(f"present.{n}", "batch", HEADS, "all", SIZE, kind=TensorProto.FLOAT) for n in names]
+    shape = ("batch", HEADS, "capacity", SIZE)
+    inputs += [tensor(f"past_key_values.{name}", *shape, kind=TensorProto.FLOAT) for name in names]
+    outputs = [tensor("next_token", "batch"), tensor("finite", "batch", kind=TensorProto.BOOL)]
+    outputs += [tensor("logits", "batch", vocabulary, kind=TensorProto.FLOAT)]
+    outputs += [tensor(f"present.{name}", *shape, kind=TensorProto.FLOAT) for name in names]
     graph.save(path, inputs, outputs)
+
+
+def plain_decoder(path: Path, vocabulary: int, seed: int = 0) -> None:
+    """The same network in plain operations: no cache, logits for every position."""
+    graph = Graph(seed)
+    positions = graph.op("Sub", graph.op("CumSum", "attention_mask", graph.constant(1)), graph.constant(1))
+    x = graph.backbone(vocabulary, positions, cached=False)
+    graph.nodes.append(helper.make_node("MatMul", [x, graph.weight(WIDTH, vocabulary)], ["logits"]))
+    inputs = [tensor("input_ids", "batch", "tokens"), tensor("attention_mask", "batch", "tokens")]
+    graph.save(path, inputs, [tensor("logits", "batch", "tokens", vocabulary, kind=TensorProto.FLOAT)])
 
 
 def scorer(path: Path, vocabulary: int, seed: int = 0) -> None:

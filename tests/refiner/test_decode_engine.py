@@ -9,11 +9,11 @@ import pytest
 
 from prox_spark.errors import EngineError
 from prox_spark.refiner.bundle import Bundle
-from prox_spark.refiner.decode import DecodeEngine
+from prox_spark.refiner.decode import CACHE_BYTES, PIECE_TOKENS, DecodeEngine
 from prox_spark.refiner.device import open_session
 from prox_spark.refiner.refiner import Refiner
 from prox_spark.text.chunks import Chunk
-from tests.helpers.tiny_models import HEADS, LAYERS, SIZE, decode_bundle, scorer
+from tests.helpers.tiny_models import decode_bundle, llama_tokenizer, plain_decoder, scorer
 
 PAGES = [
     "hello world\n\nthe quick",
@@ -23,17 +23,26 @@ PAGES = [
     "</s> [/doc]\nlast",
     "é漢\ud800 \r\u2028\0|",
 ] * 3
+SEED = 12
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return decode_bundle(tmp_path_factory.mktemp("bundles") / "decode")
+    return decode_bundle(tmp_path_factory.mktemp("bundles") / "decode", SEED)
 
 
-def engine(bundle: Bundle, new_tokens: int = 12) -> DecodeEngine:
+@pytest.fixture(scope="module")
+def plain(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A session of the bundle's network in plain operations."""
+    path = tmp_path_factory.mktemp("plain") / "model.onnx"
+    plain_decoder(path, llama_tokenizer().get_vocab_size(), SEED)
+    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+
+def engine(bundle: Bundle, new_tokens: int = 12, rows: int = 16) -> DecodeEngine:
     manifest = bundle.manifest
     session = open_session(bundle.graph, "cpu", threads=1)
-    return DecodeEngine(session, manifest.end_tokens, new_tokens, bundle.tokenizer().decode)
+    return DecodeEngine(session, manifest.end_tokens, new_tokens, bundle.tokenizer().decode, rows)
 
 
 def prompts(bundle: Bundle) -> list[Chunk]:
@@ -41,33 +50,40 @@ def prompts(bundle: Bundle) -> list[Chunk]:
     return [chunk for page in PAGES[:6] for chunk in prompt.chunks(page)]
 
 
-def greedy(session: Any, ids: tuple[int, ...], ends: tuple[int, ...], most: int) -> tuple[list[int], bool]:
-    """The plainest way: the whole text through the graph for every token, no cache, no padding, no batch."""
+def greedy(plain: Any, ids: tuple[int, ...], ends: tuple[int, ...], most: int) -> tuple[list[int], bool]:
+    """The plainest way: the whole text through the graph for every token, no cache, no pieces, no batch."""
     found: list[int] = []
-    empty = np.zeros((1, HEADS, 0, SIZE), dtype=np.float32)
-    past = {f"past_key_values.{n}.{kind}": empty for n in range(LAYERS) for kind in ("key", "value")}
     while len(found) < most:
         all_ids = np.asarray([[*ids, *found]], dtype=np.int64)
         feed = {"input_ids": all_ids, "attention_mask": np.ones_like(all_ids)}
-        positions = np.arange(all_ids.shape[1], dtype=np.int64)[None]
-        token = int(session.run(["logits"], {**feed, "position_ids": positions, **past})[0][0, -1].argmax())
+        token = int(plain.run(["logits"], feed)[0][0, -1].argmax())
         if token in ends:
             return found, False
         found.append(token)
     return found, True
 
 
-def test_tokens_equal_decoding_without_cache_padding_or_batch(bundle: Bundle) -> None:
-    session = onnxruntime.InferenceSession(str(bundle.graph), providers=["CPUExecutionProvider"])
+def test_tokens_equal_decoding_without_cache_pieces_or_batch(bundle: Bundle, plain: Any) -> None:
     chunks = prompts(bundle)
     outcomes = set()
-    for chunk in chunks:
-        expected, truncated = greedy(session, chunk.token_ids, bundle.manifest.end_tokens, 12)
+    together = engine(bundle, rows=3).run(chunks)
+    for chunk, beside in zip(chunks, together, strict=True):
+        expected, truncated = greedy(plain, chunk.token_ids, bundle.manifest.end_tokens, 12)
         (written,) = engine(bundle).run([chunk])
         assert (list(written.tokens), written.truncated) == (expected, truncated)
         assert written.program == bundle.tokenizer().decode(expected)
+        assert beside == written, "whatever is decoded beside it, and wherever its row moves"
         outcomes.add((len(expected), truncated))
     assert len(outcomes) > 3, "rows that end early, late and not at all"
+
+
+def test_long_prompts_are_read_in_pieces(bundle: Bundle, plain: Any) -> None:
+    running = engine(bundle)
+    for tokens in (1, PIECE_TOKENS["cpu"], PIECE_TOKENS["cpu"] + 1, 700):
+        ids = tuple(3 + (7 * n + n // 11) % 300 for n in range(tokens))
+        feed = {"input_ids": np.asarray([ids]), "attention_mask": np.ones((1, tokens), dtype=np.int64)}
+        expected = plain.run(["logits"], feed)[0][0, -1]
+        np.testing.assert_allclose(running.prompt_logits([Chunk(0, 0, 0, False, ids)])[0], expected, atol=1e-4)
 
 
 def test_programs_are_the_same_in_every_batch(bundle: Bundle) -> None:
@@ -86,20 +102,43 @@ def test_logits_of_a_row_do_not_depend_on_its_neighbours(bundle: Bundle) -> None
         np.testing.assert_array_equal(running.prompt_logits([chunk])[0], together[number])
 
 
-def test_rows_that_have_ended_leave_the_cache(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_that_ends_makes_room_for_the_next_prompt(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     running = engine(bundle)
     sizes = []
-    step = running._logits
+    step = running._step
 
-    def recorded(rows: Any, ids: Any) -> Any:
-        sizes.append(len(ids))
-        return step(rows, ids)
+    def recorded(slots: Any) -> Any:
+        sizes.append(len(slots))
+        return step(slots)
 
-    monkeypatch.setattr(running, "_logits", recorded)
-    chunks = [c for c in prompts(bundle) * 4 if 65 <= len(c.token_ids) <= 128]
-    running.run(chunks)
-    assert sizes[0] == len(chunks)
-    assert sizes[-1] < len(chunks)
+    monkeypatch.setattr(running, "_step", recorded)
+    chunks = prompts(bundle) * 4
+    written = running.run(chunks)
+    assert sizes[0] == 16
+    assert sizes == sorted(sizes, reverse=True), "full as long as prompts wait, then fewer and fewer"
+    # The prompt gives the first token, every step one more; the last may be the end.
+    after_first = [len(w.tokens) - w.truncated for w in written]
+    assert sum(sizes) == sum(after_first), "no step is spent on a row that has ended"
+
+
+def test_long_prompts_take_fewer_rows(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    running = engine(bundle)
+    expected = running.run(prompts(bundle))
+    needed = [running._capacity(chunk) for chunk in prompts(bundle)]
+    monkeypatch.setitem(CACHE_BYTES, "cpu", 3 * max(needed) * running.cache.token_bytes)
+    small = engine(bundle)
+    shapes = []
+    shape = small.cache.shape
+
+    def recorded(rows: int, capacity: int) -> None:
+        shapes.append((rows, capacity))
+        shape(rows, capacity)
+
+    monkeypatch.setattr(small.cache, "shape", recorded)
+    assert small.run(prompts(bundle)) == expected
+    assert shapes[0] == (3, max(needed))
+    assert len(shapes) > 1
+    assert all(rows * capacity <= 3 * max(needed) for rows, capacity in shapes)
 
 
 def test_a_program_cut_off_by_the_limit_is_flagged(bundle: Bundle) -> None:

@@ -42,16 +42,8 @@ def config(vocabulary: int, **changes: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def causal(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny random causal LM with a tokenizer of Llama-2's kind, as transformers saves it."""
-    import torch
-    from transformers import LlamaForCausalLM
-
-    directory = tmp_path_factory.mktemp("hf") / "causal"
-    tokenizer = llama_tokenizer()
-    torch.manual_seed(0)
-    LlamaForCausalLM(config(tokenizer.get_vocab_size())).save_pretrained(directory)
-    tokenizer.save(str(directory / "tokenizer.json"))
-    return directory
+    """Its like, untied."""
+    return save_causal(tmp_path_factory.mktemp("hf") / "causal")
 
 
 @pytest.fixture(scope="module")
@@ -95,13 +87,61 @@ def test_a_causal_model_becomes_a_decoding_bundle(causal: Path, tmp_path: Path) 
     assert [p.name for p in tmp_path.iterdir()] == ["out"], "nothing half-made is left behind"
 
 
-def test_logits_are_computed_for_the_last_position_only(causal: Path, tmp_path: Path) -> None:
+def save_causal(directory: Path, **changes: Any) -> Path:
+    """A tiny random causal LM with a tokenizer of Llama-2's kind, as transformers saves it."""
+    import torch
+    from transformers import LlamaForCausalLM
+
+    tokenizer = llama_tokenizer()
+    torch.manual_seed(0)
+    LlamaForCausalLM(config(tokenizer.get_vocab_size(), **changes)).save_pretrained(directory)
+    tokenizer.save(str(directory / "tokenizer.json"))
+    return directory
+
+
+def test_a_layer_s_attention_is_one_node_and_logits_are_for_one_position(causal: Path, tmp_path: Path) -> None:
     import onnx
 
-    done = run(causal, tmp_path / "out", check=False)
-    graph = onnx.load(str(done.bundle.graph)).graph
+    graph = onnx.load(str(run(causal, tmp_path / "out", check=False).bundle.graph)).graph
+    kinds = [node.op_type for node in graph.node]
+    assert kinds.count("GroupQueryAttention") == 2
+    assert not {"Softmax", "Concat", "Transpose", "Where"} & set(kinds), "nothing of the old attention is left"
+    assert kinds.count("MatMul") == 2 * (1 + 1 + 3) + 1, "queries, keys and values are one product"
     (logits,) = (value for value in graph.output if value.name == "logits")
-    assert logits.type.tensor_type.shape.dim[1].dim_value == 1
+    assert len(logits.type.tensor_type.shape.dim) == 2
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"tie_word_embeddings": True},
+        {"attention_bias": True, "num_key_value_heads": 4},
+        {"rope_scaling": {"rope_type": "linear", "factor": 4.0}, "num_key_value_heads": 1},
+    ],
+)
+def test_other_models_of_llama_s_kind(tmp_path: Path, changes: dict[str, Any]) -> None:
+    done = run(save_causal(tmp_path / "hf", **changes), tmp_path / "out")
+    assert done.check is not None
+    assert done.check.difference < 1e-3
+    assert done.check.same == 1
+    embeddings = 4 * 128 * llama_tokenizer().get_vocab_size()
+    rest = done.bundle.graph.stat().st_size - embeddings * (1 if "tie_word_embeddings" in changes else 2)
+    assert rest < 4 * 1024**2, "weights are kept once"
+
+
+def test_half_precision_for_gpus(causal: Path, tmp_path: Path) -> None:
+    """As far as a CPU goes: the graph loads there, with a cache of half the size, and is near the model."""
+    done = run(causal, tmp_path / "out", precision="fp16")
+    whole = run(causal, tmp_path / "whole", check=False)
+    assert done.check is not None
+    assert done.check.difference < 0.1
+    assert done.check.same > 0.5
+    engines = [
+        DecodeEngine(open_session(one.bundle.graph, "cpu"), (2,), 8, one.bundle.tokenizer().decode)
+        for one in (done, whole)
+    ]
+    assert [engine.cache.type.itemsize for engine in engines] == [2, 4]
+    assert done.bundle.graph.stat().st_size < 0.6 * whole.bundle.graph.stat().st_size
 
 
 def test_document_prompts_and_other_limits(causal: Path, tmp_path: Path) -> None:
@@ -224,11 +264,13 @@ def test_an_export_over_an_old_one_keeps_what_is_not_the_bundle_s(scorer: Path, 
     assert (out / "README.md").read_text() == "our card"
 
 
-def test_what_cannot_be_exported_is_said(causal: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_exported_is_said(causal: Path, scorer: Path, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"no config\.json"):
         run(tmp_path / "nowhere", tmp_path / "out")
-    with pytest.raises(ConfigError, match="fp32 and int8"):
+    with pytest.raises(ConfigError, match="fp32, fp16 and int8"):
         run(causal, tmp_path / "out", precision="int4")
+    with pytest.raises(ConfigError, match="for models that decode"):
+        run(scorer, tmp_path / "out", precision="fp16")
     with pytest.raises(ConfigError, match="prox-chunk"):
         run(causal, tmp_path / "out", prompt="other")
     assert not (tmp_path / "out").exists()
