@@ -207,11 +207,10 @@ def halve(model: ModelProto) -> None:
     for value in (*graph.input, *graph.output):
         if value.name.startswith(("past_key_values.", "present.")):
             value.type.tensor_type.elem_type = TensorProto.FLOAT16
-    inverse = {node.output[0] for node in graph.node if node.op_type == "Div"}
-    scaled_by_x = {node.input[0]: node for node in graph.node if node.op_type == "Mul" and node.input[1] in inverse}
+    divided = {node.input[0]: node for node in graph.node if node.op_type == "Div"}
     for square in [node for node in graph.node if node.op_type == "Pow"]:
         x = square.input[0]
-        scaled = scaled_by_x[x]
+        scaled = divided[x]
         whole = edit.op("Cast", x, to=TensorProto.FLOAT)
         square.input[0] = scaled.input[0] = whole
         scaled.output[0], out = f"{scaled.output[0]}/float", scaled.output[0]
