@@ -38,10 +38,27 @@ def arguments(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def generate(spark: SparkSession, path: str, gigabytes: float) -> tuple[int, int]:
+def spark_arguments(description: str) -> argparse.ArgumentParser:
+    """The options of a benchmark that starts Spark."""
+    parser = arguments(description)
+    parser.add_argument("--conf", action="append", default=[], metavar="KEY=VALUE", help="a Spark setting, to try it")
+    return parser
+
+
+def session(options: argparse.Namespace) -> SparkSession:
+    """Spark as `prox-spark` starts it on one machine, with the settings that were given."""
+    from prox_spark.spark.session import get_spark
+
+    return get_spark(**dict(pair.split("=", 1) for pair in options.conf))
+
+
+def generate(
+    spark: SparkSession, path: str, gigabytes: float, lines_a_document: int = LINES_A_DOCUMENT
+) -> tuple[int, int]:
     """Write a Delta table of documents (doc_id, text) with a short line every ten lines; returns documents and bytes.
 
-    Every line is drawn from 30 words by a hash of document and line, so that no two documents are alike.
+    Every line is drawn from 30 words by a hash of document and line, so that no two documents are alike. A line has
+    about 65 bytes, 13 tokens.
     """
     from pyspark.sql import functions as F
 
@@ -53,9 +70,9 @@ def generate(spark: SparkSession, path: str, gigabytes: float) -> tuple[int, int
 
     long = F.concat_ws(" ", *[word(place) for place in range(12)])
     line = F.when(F.col("line") % 10 == 9, word(0)).otherwise(long)
-    documents = max(1, int(gigabytes * 1e9 / (LINES_A_DOCUMENT * 65)))
+    documents = max(1, int(gigabytes * 1e9 / (lines_a_document * 65)))
     lines = spark.range(documents).select(
-        "id", F.explode(F.sequence(F.lit(0), F.lit(LINES_A_DOCUMENT - 1))).alias("line")
+        "id", F.explode(F.sequence(F.lit(0), F.lit(lines_a_document - 1))).alias("line")
     )
     rows = (
         lines.select("id", "line", line.alias("shown"))
@@ -69,19 +86,26 @@ def generate(spark: SparkSession, path: str, gigabytes: float) -> tuple[int, int
     return int(counted[0]), int(counted[1])
 
 
-class WorkerMemory:
-    """Peak resident memory of this process's Python workers while the block runs, sampled every 50 ms, in MiB.
+class Watch:
+    """What a block of Spark work takes, sampled every 50 ms.
 
-    ``largest``: of the one that held most; ``together``: of all at one time.
+    ``largest``, ``together``: peak resident memory of this process's Python workers, in MiB: of the one that held most,
+    and of all at one time. ``python_seconds``, ``java_seconds``: processor time of the workers, and of Spark. On a
+    machine that does other work too they tell more than wall time.
     """
 
     def __init__(self) -> None:
         self.largest = 0.0
         self.together = 0.0
+        # Of every process by its number: whether it is a Python worker, and its seconds when it was last seen.
+        self._seen: dict[int, tuple[bool, float]] = {}
+        self._before: dict[int, tuple[bool, float]] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> WorkerMemory:
+    def __enter__(self) -> Watch:
+        self._look()
+        self._before = dict(self._seen)
         self._thread.start()
         return self
 
@@ -90,19 +114,40 @@ class WorkerMemory:
     ) -> None:
         self._stop.set()
         self._thread.join()
+        self._look()
+
+    @property
+    def python_seconds(self) -> float:
+        return self._seconds(of_workers=True)
+
+    @property
+    def java_seconds(self) -> float:
+        return self._seconds(of_workers=False)
+
+    def _seconds(self, of_workers: bool) -> float:
+        return sum(
+            seconds - self._before.get(number, (worker, 0.0))[1]
+            for number, (worker, seconds) in self._seen.items()
+            if worker == of_workers
+        )
 
     def _watch(self) -> None:
         while not self._stop.wait(0.05):
-            sizes = [size for process in psutil.Process().children(recursive=True) if (size := _worker_bytes(process))]
-            self.largest = max(self.largest, max(sizes, default=0) / 2**20)
-            self.together = max(self.together, sum(sizes) / 2**20)
+            self._look()
 
-
-def _worker_bytes(process: psutil.Process) -> int:
-    try:
-        return int(process.memory_info().rss) if "pyspark.daemon" in process.cmdline() else 0
-    except psutil.Error:  # it ended while we looked
-        return 0
+    def _look(self) -> None:
+        sizes = []
+        for process in psutil.Process().children(recursive=True):
+            try:
+                worker = "pyspark.daemon" in process.cmdline()
+                times, size = process.cpu_times(), process.memory_info().rss
+            except psutil.Error:  # it ended while we looked
+                continue
+            self._seen[process.pid] = worker, times.user + times.system
+            if worker:
+                sizes.append(size)
+        self.largest = max(self.largest, max(sizes, default=0) / 2**20)
+        self.together = max(self.together, sum(sizes) / 2**20)
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
@@ -113,7 +158,9 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def median(values: list[float]) -> str:
-    """Median with the range of the values."""
+    """Median with the range of the values, where there are several."""
+    if len(values) == 1:
+        return figure(values[0])
     return f"{figure(statistics.median(values))} ({figure(min(values))}-{figure(max(values))})"
 
 
@@ -143,7 +190,7 @@ def show(name: str, columns: list[str], rows: list[list[str]], figures: Any, tar
     for row in rows:
         table.add_row(*row)
     # Wider than most terminals: a figure that is cut is none.
-    Console(width=150).print(table)
+    Console(width=180).print(table)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps({"environment": environment(), "figures": figures}, indent=2) + "\n", encoding="utf-8")
     Console().print(f"figures: {target}", soft_wrap=True)
