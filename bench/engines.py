@@ -6,8 +6,9 @@
 
 SmolLM2-135M-Instruct with all its layers reads prompts of 200 to 1,500 tokens, made of the demo's pages, and writes 24
 tokens for each. Rounds are interleaved; medians are printed. "same" counts the prompts with all the tokens that
-transformers writes in float32. Memory is the process's peak, loading included. Engines that are not installed are left
-out, with a line that says how to install them; `--python` names the environment of one that needs its own.
+transformers writes in float32 (on a GPU: in half precision). Processor seconds mean something on a machine that does
+other work too. Memory is the process's peak, loading included. Engines that are not installed are left out, with a line
+that says how to install them; `--python` names the environment of one that needs its own.
 """
 
 from __future__ import annotations
@@ -131,11 +132,12 @@ def report(
     for name, own in rounds.items():
         same = sum(a == b for a, b in zip(own[0]["tokens"], expected, strict=True))
         versions = own[0]["versions"]
-        kept = [{key: one[key] for key in ("seconds", "peak_mebibytes")} for one in own]
+        kept = [{key: one[key] for key in ("seconds", "processor_seconds", "peak_mebibytes")} for one in own]
         rows.append(
             [
                 name,
                 median([len(lengths) / one["seconds"] for one in own]),
+                median([one["processor_seconds"] / len(lengths) for one in own]),
                 f"{same} of {len(lengths)}",
                 median([one["peak_mebibytes"] for one in own]),
                 ", ".join(f"{key} {value}" for key, value in settings[name].items()),
@@ -145,7 +147,7 @@ def report(
         figures.append({"engine": name, "same": same, "settings": settings[name], "versions": versions, "rounds": kept})
     known = Path("/proc/cpuinfo").read_text().split() if Path("/proc/cpuinfo").exists() else []
     flags = [flag for flag in FLAGS if flag in known]
-    columns = ["engine", "documents/s", "same", "peak MiB", "settings", "versions"]
+    columns = ["engine", "documents/s", "processor s each", "same", "peak MiB", "settings", "versions"]
     named = {"device": options.device, "cpu": flags, "prompt_tokens": lengths, "new_tokens": NEW_TOKENS}
     title = f"Engines on {options.device}, {cores()} cores ({' '.join(flags)}), {NEW_TOKENS} new tokens"
     show(title, columns, rows, {**named, "engines": figures}, options.json or options.work.parent / "engines.json")
