@@ -23,7 +23,7 @@ PIP_FLAGS := --quiet --disable-pip-version-check
 JAVA = JAVA_HOME="$$($(1)/bin/python -m prox_spark.java)"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-train test-oldest fuzz bench-engines bench-gpu lint format clean
+.PHONY: help demo test test-train test-oldest fuzz bench bench-engines bench-gpu lint format clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,10 @@ test-oldest: $(VENV_OLDEST)/.oldest ## the integration slice on the oldest Spark
 
 fuzz: $(VENV)/.fuzz ## parser and executors against inputs that are led by coverage, for SECONDS=600
 	$(VENV)/bin/python fuzz/fuzz_program.py --seconds $(SECONDS) --corpus build/fuzz/corpus
+
+bench: $(VENV)/.test ## what Spark makes of it: EXECUTE and WRITE, without torch
+	$(call JAVA,$(VENV)) $(VENV)/bin/python bench/execute.py $(BENCH_ARGS)
+	$(call JAVA,$(VENV)) $(VENV)/bin/python bench/write.py $(BENCH_ARGS)
 
 bench-engines: $(VENV_TRAIN)/.train ## decoding beside transformers, Optimum and others, on the CPU
 	$(VENV_TRAIN)/bin/python bench/engines.py $(BENCH_ARGS)
