@@ -23,7 +23,7 @@ PIP_FLAGS := --quiet --disable-pip-version-check
 JAVA = JAVA_HOME="$$($(1)/bin/python -m prox_spark.java)"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-train test-oldest fuzz bench bench-engines bench-gpu lint format clean
+.PHONY: help demo test test-train test-oldest fuzz bench bench-engines bench-score bench-gpu lint format clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ bench: $(VENV)/.test ## what Spark makes of it: EXECUTE and WRITE, without torch
 
 bench-engines: $(VENV_TRAIN)/.train ## decoding beside transformers, Optimum and others, on the CPU
 	$(VENV_TRAIN)/bin/python bench/engines.py $(BENCH_ARGS)
+
+bench-score: $(VENV_TRAIN)/.train ## scoring beside a plain float32 prefill, on the CPU
+	$(VENV_TRAIN)/bin/python bench/score.py $(BENCH_ARGS)
 
 bench-gpu: $(VENV_TRAIN)/.train $(VENV_GPU)/.gpu ## the same in half precision on a CUDA device
 	$(VENV_TRAIN)/bin/python bench/engines.py --device cuda --python ours=$(VENV_GPU)/bin/python $(BENCH_ARGS)

@@ -129,3 +129,23 @@ def test_growth_asks_for_every_size_and_puts_the_answers_together(
     assert {point["seconds"] for point in points} == {2} and {point["worker_mebibytes"] for point in points} == {100}
     if len(os.sched_getaffinity(0)) > 1:
         assert [point["cores"] for point in points if point["grows"] == "cores"] == [1, 1, 2, 2]
+
+
+def test_scoring_is_compared_with_the_plain_prefill_whose_batch_is_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [str(BENCH), *sys.path])
+    import score
+
+    def took(seconds: float, *scores: float) -> list[dict[str, object]]:
+        return [{"seconds": seconds, "tokens": 100, "scores": list(scores), "mebibytes": 9.0}]
+
+    rounds = {
+        "1 products": [{"rate": 1000.0}],
+        "1 plain, batch 1": took(4.0, 0.5, 0.25),
+        "1 plain, batch 4": took(6.0, 0.5, 0.25),
+        "1 web-lite": took(1.0, 0.5, 0.375),
+    }
+    score.report(Namespace(refiner="web-lite", json=tmp_path / "score.json", work=tmp_path), rounds, 10**9, 2)
+    *_, ours = json.loads((tmp_path / "score.json").read_text(encoding="utf-8"))["figures"]["rows"]
+    assert (ours["times_plain"], ours["percent_of_products"], ours["largest_difference"]) == ([4.0], [20.0], 0.125)
