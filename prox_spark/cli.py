@@ -18,6 +18,7 @@ from rich.markup import escape
 
 from prox_spark.cli_annotate import annotate
 from prox_spark.cli_data import build_data
+from prox_spark.cli_diff import diff
 from prox_spark.cli_evaluate import evaluate
 from prox_spark.cli_upkeep import forget, maintain, migrate
 from prox_spark.config import (
@@ -74,6 +75,9 @@ NEXT_STEPS: tuple[tuple[type[ProxError], str], ...] = (
     (ConfigError, "`prox-spark COMMAND --help` lists the settings."),
 )
 
+# Parameters that say whether to do it, not what.
+ASKED = ("dry_run", "yes")
+
 app = typer.Typer(
     name="prox-spark",
     help="Clean pre-training text line by line: refiners write programs, Spark keeps them and executes them.",
@@ -105,6 +109,12 @@ TextColumn = Annotated[str, _option(_SOURCE, help="Column with the text.")]
 LanguageColumn = Annotated[str | None, _option(_SOURCE, help="Column with the language code.")]
 AnyLanguage = Annotated[bool, _option(_SOURCE, "--any-language", help="Refine documents in all languages.")]
 Schema = Annotated[str | None, _option(_SOURCE, "--schema", help="Spark DDL of a jsonl source.")]
+FromVersion = Annotated[int | None, _option(_SOURCE, help="Begin with this version of a Delta source.")]
+IgnoreDeletes = Annotated[bool, _option(_SOURCE, "--ignore-deletes", help="Keep what a change data feed says is gone.")]
+Reconcile = Annotated[
+    bool, _option(_SOURCE, "--reconcile", help="Compare the whole source, and say what a run would do.")
+]
+Yes = Annotated[bool, _option(_SOURCE, "--yes", help="With --reconcile: do it.")]
 Carry = Annotated[list[str] | None, _option(_SOURCE, help="Column to carry through; default: all others.")]
 Evolve = Annotated[bool, _option(_SOURCE, "--evolve", help="Add columns that are new in the source.")]
 Tables = Annotated[str, _option(_TABLES, help="Directory (holds / or :) or schema of the tables.")]
@@ -145,6 +155,10 @@ def refine(
     language_column: LanguageColumn = None,
     any_language: AnyLanguage = False,
     schema: Schema = None,
+    from_version: FromVersion = None,
+    ignore_deletes: IgnoreDeletes = False,
+    reconcile: Reconcile = False,
+    yes: Yes = False,
     carry: Carry = None,
     evolve: Evolve = False,
     mode: ModeOption = "refine",
@@ -181,6 +195,10 @@ def write(
     text_column: TextColumn = "text",
     any_language: AnyLanguage = False,
     schema: Schema = None,
+    from_version: FromVersion = None,
+    ignore_deletes: IgnoreDeletes = False,
+    reconcile: Reconcile = False,
+    yes: Yes = False,
     max_bytes: MaxBytes = None,
     max_lines: MaxLines = None,
     device: Device = "auto",
@@ -207,6 +225,9 @@ def execute(
     text_column: TextColumn = "text",
     language_column: LanguageColumn = None,
     schema: Schema = None,
+    from_version: FromVersion = None,
+    reconcile: Reconcile = False,
+    yes: Yes = False,
     carry: Carry = None,
     evolve: Evolve = False,
     programs: Programs = None,
@@ -252,6 +273,7 @@ def report(
     out.print(f"\nThe whole report: {escape(str(output))}", soft_wrap=True)
 
 
+app.command()(diff)
 app.command()(maintain)
 app.command()(forget)
 app.command()(migrate)
@@ -328,7 +350,7 @@ def _job(command: Command, ctx: typer.Context) -> None:
     settings = settings_from(ctx.params)
     _needs("pyspark", "spark")
     jobs = importlib.import_module("prox_spark.spark.job")
-    if ctx.params["dry_run"]:
+    if ctx.params["dry_run"] or (settings.reconcile and not ctx.params["yes"]):
         with log.status("counting"):
             plan = jobs.plan_job(settings, command, spark=_session())
         print_plan(plan, settings, out)
@@ -342,7 +364,7 @@ def _job(command: Command, ctx: typer.Context) -> None:
 
 def settings_from(parameters: dict[str, Any]) -> JobSettings:
     """Return a command's parameters as settings; what was not given takes the settings' own default."""
-    given = {name: value for name, value in parameters.items() if value not in (None, [], ()) and name != "dry_run"}
+    given = {name: value for name, value in parameters.items() if value not in (None, [], ()) and name not in ASKED}
     guards = {name: given.pop(name) for name in GuardSettings.model_fields if name in given}
     renamed = {"refiner": "refiners", "schema": "source_schema"}
     values = {

@@ -57,6 +57,9 @@ class JobSettings(_Frozen):
     carry: columns to carry through; default all others.
     source_schema: Spark DDL of a jsonl source; default: only id and text.
     evolve: add columns that the source has come to have to `refined`; else they are an error.
+    from_version: begin with the changes of this version of a Delta source; default: with all that it holds.
+    ignore_deletes: keep documents that a Delta source's change data feed says are gone.
+    reconcile: look at the whole source, and delete documents that came from it and that it has no more.
     mode: `tag` does everything but touch the text.
     policy, caution, guards: how programs are applied.
     device: `auto`, `cpu`, `cuda`: where refiners run.
@@ -82,6 +85,9 @@ class JobSettings(_Frozen):
     carry: tuple[str, ...] | None = None
     source_schema: str | None = None
     evolve: bool = False
+    from_version: int | None = Field(default=None, ge=0)
+    ignore_deletes: bool = False
+    reconcile: bool = False
     mode: Mode = "refine"
     policy: Policy = "strict"
     caution: Caution = "balanced"
@@ -111,6 +117,10 @@ class JobSettings(_Frozen):
             raise ValueError(f"a schema is declared for jsonl only; {self.format} brings its own")
         if self.any_language and self.language_column is not None:
             raise ValueError("a language column tells languages apart, any_language does not; take one of them")
+        if self.from_version is not None and self.format != "delta":
+            raise ValueError(f"from_version names a version of a Delta source; this one is {self.format}")
+        if self.reconcile and (self.from_version is not None or self.ignore_deletes):
+            raise ValueError("reconcile compares the whole source: no from_version or ignore_deletes goes with it")
         if self.id_column == self.text_column:
             raise ValueError(f"id column and text column are both {self.id_column!r}")
         return self

@@ -43,5 +43,9 @@ class ErrorBudgetExceeded(ProxError):
     """Raised when more documents failed than the settings allow."""
 
 
+class BusyError(ProxError):
+    """Raised when other runs are at work on the same tables, and this one gives way to them."""
+
+
 class PolicyError(ProxError):
     """Raised when a policy or one of its guards is unknown or has an impossible value."""

@@ -28,6 +28,13 @@ NEXT = {
     "cut": "asking",
     "ask": "asking",
 }
+# What is new about documents that are not done, in a plan.
+TO_DO = (
+    ("new", "new", "that are not in refined yet"),
+    ("text", "changed", "with another text than in refined"),
+    ("refiner", "other refiner", "in refined by the programs of another refiner, which are kept; they are replaced"),
+    ("policy", "other policy", "in refined by another policy, mode or guards; they are executed again"),
+)
 DONE = {"write": "programs written", "ask": "answers kept", "done": "committed"}
 
 
@@ -136,6 +143,7 @@ def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
         ("set aside", listed(reasons)),
         ("done before", number(counts["already"]) if counts.get("already") else ""),
         ("duplicates", f"{number(summary.duplicates)} rows" if summary.duplicates else ""),
+        ("gone", f"{number(counts['gone'])} documents deleted from every table" if counts.get("gone") else ""),
         ("tokens", tokens if summary.prompt_tokens else ""),
         ("time", f"{seconds(summary.seconds)} ({parts})"),
         ("refiner", f"{summary.refiner}{where}" if summary.refiner else ""),
@@ -149,6 +157,8 @@ def print_plan(plan: Plan, settings: JobSettings, console: Console) -> None:
     """Print what a run would do."""
     console.print("Nothing was written. A run would do this:")
     console.print(two_columns(plan_rows(plan, settings)))
+    if settings.reconcile:
+        console.print("To do it: the same command with --yes.")
 
 
 def plan_rows(plan: Plan, settings: JobSettings) -> list[tuple[str, str]]:
@@ -159,15 +169,29 @@ def plan_rows(plan: Plan, settings: JobSettings) -> list[tuple[str, str]]:
     rows = [
         ("source", settings.source),
         ("documents", f"{number(plan.documents)}, {size(plan.bytes)} of text, in about {number(plan.slices)} slices"),
+        ("done before", f"{number(plan.already)}: nothing is done to them" if plan.already else ""),
+        *[(name, f"{number(plan.to_do[cause])} {why}") for cause, name, why in TO_DO if plan.to_do.get(cause)],
         ("have programs", number(plan.written)),
         ("to write", f"{number(plan.to_write)}, about {number(plan.estimated_tokens)} tokens"),
         ("set aside", listed(plan.quarantined)),
         ("duplicates", number(plan.duplicates) if plan.duplicates else ""),
+        *_absent_rows(plan),
         ("time to write", time),
         ("refiner", plan.refiner or "none"),
         ("tables", settings.tables),
     ]
     return [(name, text) for name, text in rows if text]
+
+
+def _absent_rows(plan: Plan) -> list[tuple[str, str]]:
+    if plan.absent is None:
+        return []
+    rows = listed({f"rows of {name}": many for name, many in plan.absent.deleted.items()})
+    left = plan.absent.left_alone
+    return [
+        ("to delete", f"{rows or 'nothing'}: of documents that the source has no more"),
+        ("left alone", f"{number(left)} documents that other sources brought" if left else ""),
+    ]
 
 
 def listed(counts: Mapping[str, int]) -> str:

@@ -283,11 +283,13 @@ COUNTS = {
     "fallback": "documents with this status",
     "quarantined": "rows put into quarantine; `quarantined.<reason>` for each reason",
     "without_programs": "documents that execute found no programs for; they are left out until they have some",
+    "gone": "documents that the source has no more; `deleted.<table>` for the rows that went with them",
     "superseded": "documents in whose place this run had put another text before",
     "other_language": "of the unchanged ones, documents in a language that the refiner was not made for",
     "partial": "refined documents of which a chunk stayed as it was",
     "edits": "edits of the refined documents",
     "slices": "micro-batches",
+    "done_again": "slices that were done again, because another run had written to the tables meanwhile",
 }
 # Keys of runs.counts of an annotation, which has `rows`, `documents` and `slices` as well.
 ANNOTATION_COUNTS = {

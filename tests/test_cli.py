@@ -90,6 +90,9 @@ def plan() -> SimpleNamespace:
         estimated_seconds=75.0,
         slices=2,
         refiner="web-lite 1",
+        already=0,
+        to_do={"new": 1000},
+        absent=None,
     )
 
 

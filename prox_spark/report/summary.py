@@ -36,7 +36,7 @@ class RunFacts:
     @property
     def did_nothing(self) -> bool:
         """True for a run that found nothing new (or ended before it had looked)."""
-        return self.counts.get("rows", 0) == self.counts.get("already", 0)
+        return self.counts.get("rows", 0) == self.counts.get("already", 0) and not self.counts.get("gone")
 
     @property
     def outcome(self) -> tuple[tuple[str, int], ...]:

@@ -17,8 +17,9 @@ from prox_spark.errors import EndpointError, ErrorBudgetExceeded, ProxError
 from prox_spark.schemas import ANNOTATIONS
 from prox_spark.spark import ledger
 from prox_spark.spark.ask import Question, ask, cut_documents, knock
+from prox_spark.spark.changes import check_slice
 from prox_spark.spark.ledger import SliceReport
-from prox_spark.spark.slices import MIN_ERRORS, check_slice
+from prox_spark.spark.slices import MIN_ERRORS
 from prox_spark.spark.work import Desk, Work
 
 # Answers between two commits, for each request that may be in flight; and bounds of it.
@@ -97,8 +98,9 @@ class AnnotateSlice:
 
     def count_all(self) -> SliceReport:
         """Count what is there, and what of it is answered (`missing_bytes`: text of what is not); asks nothing."""
-        checked, all_rows = check_slice(self.desk, self.rows)
-        self._count_documents(checked, all_rows)
+        found = check_slice(self.desk, self.rows)
+        checked = found.documents
+        self._count_documents(checked, found.rows)
         good = checked.where("reason IS NULL").repartition(self._cutters, "doc_id")
         settings = self.annotation.settings
         self.pieces = self.desk.staged(cut_documents(good, settings.task, settings.max_chars), "pieces")

@@ -7,13 +7,31 @@ from pyspark.sql import functions as F
 
 from prox_spark.config import GuardSettings
 
+# What became of a row, where a source tells: see `changes`.
+CHANGE = "_change"
 # Columns of a document as sources give it; what else there is, is carried.
-DOCUMENT = ("doc_id", "text", "_problem", "_detail", "_raw")
+DOCUMENT = ("doc_id", "text", "_problem", "_detail", "_raw", CHANGE)
 # Columns of a checked document; what else there is, is carried.
 CHECKED = ("doc_id", "text", "text_hash", "size_bytes", "reason", "detail", "_raw")
 # Names that stand beside carried columns on the way through a slice.
-FLAGS = ("_done", "_here", "_identified", "_replaces", "_superseded", "_there", "_written")
-RESERVED = frozenset((*CHECKED, *FLAGS, "_id", "_hash", "_action", "_problem", "_detail", "_nth", "_texts"))
+FLAGS = ("_cause", "_done", "_here", "_identified", "_replaces", "_superseded", "_there", "_written")
+RESERVED = frozenset(
+    (
+        *CHECKED,
+        *FLAGS,
+        CHANGE,
+        "_id",
+        "_hash",
+        "_action",
+        "_problem",
+        "_detail",
+        "_nth",
+        "_texts",
+        "_content",
+        "_net",
+        "_part",
+    )
+)
 
 
 def is_utf8(text: Column, frame: DataFrame) -> Column:
@@ -27,7 +45,8 @@ def is_utf8(text: Column, frame: DataFrame) -> Column:
 def check(documents: DataFrame, guards: GuardSettings) -> DataFrame:
     """Return the documents with `text_hash`, `size_bytes`, and a `reason` where they cannot be refined.
 
-    A null id, or one that is not UTF-8, becomes the row's hash. `detail` is what a source said of a row.
+    A null id, or one that is not UTF-8, becomes the row's hash. `detail` is what a source said of a row. The kind of
+    change stays, where documents have one.
     """
     carried = [F.col(f"`{name}`") for name in documents.columns if name not in DOCUMENT]
     stored = F.coalesce(F.col("text").cast("binary"), F.col("_raw"))
@@ -53,6 +72,7 @@ def check(documents: DataFrame, guards: GuardSettings) -> DataFrame:
         F.col("_detail").alias("detail"),
         F.col("_raw"),
         *carried,
+        *[F.col(name) for name in documents.columns if name == CHANGE],
     )
 
 

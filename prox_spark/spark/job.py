@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import shutil
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 
@@ -17,29 +19,34 @@ from pyspark.sql import functions as F
 
 from prox_spark import errors
 from prox_spark.config import Command, JobSettings
-from prox_spark.errors import ConfigError, ProxError
-from prox_spark.schemas import RUNS
+from prox_spark.errors import BusyError, ConfigError, ProxError
+from prox_spark.schemas import ANNOTATE_TABLES, REFINE_TABLES, RUNS
 from prox_spark.spark import ledger
-from prox_spark.spark.keys import make_policy_key, stream_key
+from prox_spark.spark.changes import has_feed
+from prox_spark.spark.commits import is_conflict
+from prox_spark.spark.keys import canonical_hash, make_policy_key, stream_key
 from prox_spark.spark.ledger import SliceReport
+from prox_spark.spark.reconcile import Absent, Comparison
 from prox_spark.spark.refiners import describe_refiners, find_refiners
 from prox_spark.spark.session import get_spark
+from prox_spark.spark.sizes import batch_bytes
 from prox_spark.spark.slices import Slice, run_slice
-from prox_spark.spark.sources import open_source, reading
+from prox_spark.spark.sources import interrupted, open_source, reading
+from prox_spark.spark.staging import clear_staged, local_path
 from prox_spark.spark.tables import Tables, create_views
-from prox_spark.spark.work import Work
+from prox_spark.spark.work import Desk, Work
 from prox_spark.text.language import need_identifier
 
-BATCH_SECONDS = 600
-DEFAULT_BATCH_BYTES = 128 * 1024 * 1024
-EXECUTE_BATCH_BYTES = 1024 * 1024 * 1024
-SMALLEST_BATCH, LARGEST_BATCH = 16 * 1024 * 1024, 16 * 1024 * 1024 * 1024
 BYTES_A_TOKEN = 4
 # Commands that look at every document each time, and pass over what is done by its keys: what they need may have come
 # later than the documents (programs), or be asked for again (answers). So their checkpoint serves one run.
 LOOKING_AT_ALL = ("execute", "annotate")
+# What Spark says when two streams share a checkpoint.
+TWICE = re.compile(r"Multiple streaming jobs detected|CONCURRENT_STREAM_LOG_UPDATE|CONCURRENT_QUERY|already active")
 # Stands for a run's id where there is no run.
 PLAN = "plan"
+# Stands for a slice's number where what is staged belongs to none.
+RECONCILING = 0
 
 
 @dataclass(frozen=True)
@@ -96,8 +103,8 @@ class RunSummary:
 
     @property
     def nothing_new(self) -> bool:
-        """Whether the source held nothing that was not already done."""
-        return self.counts.get("rows", 0) == self.counts.get("already", 0)
+        """Whether the source held nothing that was not already done, and had lost nothing."""
+        return self.counts.get("rows", 0) == self.counts.get("already", 0) and not self.counts.get("gone")
 
 
 @dataclass(frozen=True)
@@ -110,7 +117,10 @@ class Plan:
     written: documents whose programs are already in `programs`; to_write: those that a refiner would read.
     estimated_tokens: of the documents to write, at 4 bytes a token.
     estimated_seconds: of WRITE, at the rate of the last run with these refiners; None where there was none.
+    already: documents that are done: same text, programs and policy. to_do: the others by what is new about them:
+    `new` (not in `refined`), `text`, `refiner` (executed by programs of another one), `policy`.
     slices: micro-batches, roughly.
+    absent: what a reconciling run would delete; None for any other.
     """
 
     documents: int
@@ -121,15 +131,21 @@ class Plan:
     to_write: int
     estimated_tokens: int
     estimated_seconds: float | None
+    already: int
+    to_do: Mapping[str, int]
     slices: int
     refiner: str | None
     write_key: str
     policy_key: str | None
+    absent: Absent | None = None
 
 
 @dataclass
 class Run:
-    """One run while it lasts. kept: what `runs.settings` holds beside the job's settings and the refiners."""
+    """One run while it lasts.
+
+    kept: what `runs.settings` holds beside the job's settings and the refiners. counted: outside of slices.
+    """
 
     settings: JobSettings
     command: Command
@@ -141,6 +157,7 @@ class Run:
     finished: list[SliceReport] = field(default_factory=list)
     total: int | None = None
     kept: Mapping[str, object] = field(default_factory=dict)
+    counted: dict[str, int] = field(default_factory=dict)
 
     def told(self, stage: str, report: SliceReport) -> None:
         """Hand on how far the run is; `report` is of the slice in work."""
@@ -190,9 +207,21 @@ def run_job(
     work.empty.update(work.tables.create(run.spark, work.source.carried, evolve=settings.evolve))
     if work.programs_in != work.tables:
         work.empty.discard("programs")  # that is said of the tables' own, which nobody reads
+    work = bound_to_tables(run.spark, work)
     create_views(run.spark, work.tables)
     run.total = _rows_to_come(run.spark, work)
     return run_stream(run, work, partial(run_slice, work))
+
+
+def bound_to_tables(spark: SparkSession, work: Work) -> Work:
+    """Return the work with progress of its own for these tables: what was done to tables that are gone is not done."""
+    if work.checkpoint.endswith(work.run_id):
+        return work
+    names = [name for name in REFINE_TABLES if name != "runs"]
+    identity = work.tables.identity(spark, names)
+    if not identity:
+        return work
+    return replace(work, checkpoint=f"{work.checkpoint}-{canonical_hash({'tables': identity})[:12]}")
 
 
 def run_stream(run: Run, work: Work, do_slice: Callable[[DataFrame, int], None]) -> RunSummary:
@@ -200,6 +229,8 @@ def run_stream(run: Run, work: Work, do_slice: Callable[[DataFrame, int], None])
     ledger.LISTENERS[run.run_id] = run.told
     try:
         _stream(run, work, do_slice)
+        if work.settings.reconcile:
+            run.counted.update(Comparison(Desk(run.spark, work, RECONCILING)).remove())
     except BaseException as raised:
         if ledger.left_one(ledger.read_reports(run.spark, work.reports)):
             return _finish(run, work, None)
@@ -218,7 +249,7 @@ def plan_job(settings: JobSettings, command: Command = "refine", spark: SparkSes
     spark = spark or get_spark()
     work = prepare(spark, settings, command, PLAN)
     with reading():
-        tally = Slice(work, work.source.batch(spark), -1).count_all()
+        tally = Slice(work, work.source.planned(spark), -1).count_all()
     rate = None
     if tally.unwritten and work.programs_in.exists(spark, "runs"):
         rate = ledger.last_rate(work.programs_in.read(spark, "runs"), work.refiners.write_key)
@@ -233,11 +264,21 @@ def plan_job(settings: JobSettings, command: Command = "refine", spark: SparkSes
         to_write=0 if command == "execute" else good - tally.written,
         estimated_tokens=0 if command == "execute" else tally.unwritten_bytes // BYTES_A_TOKEN,
         estimated_seconds=seconds,
-        slices=max(1, -(-tally.bytes // _batch_bytes(spark, work))) if tally.rows else 0,
+        already=tally.done,
+        to_do=dict(tally.causes),
+        slices=max(1, -(-tally.bytes // batch_bytes(spark, work))) if tally.rows else 0,
         refiner=work.refiners.name,
         write_key=work.refiners.write_key,
         policy_key=work.policy_key,
+        absent=_absent(spark, work),
     )
+
+
+def _absent(spark: SparkSession, work: Work) -> Absent | None:
+    if not work.settings.reconcile:
+        return None
+    there = work.tables.exists(spark, "runs")
+    return Comparison(Desk(spark, work, -1)).count() if there else Absent({}, 0)
 
 
 def prepare(spark: SparkSession, settings: JobSettings, command: Command, run_id: str) -> Work:
@@ -258,20 +299,27 @@ def prepare(spark: SparkSession, settings: JobSettings, command: Command, run_id
     if command != "write":
         policy_key = make_policy_key(settings, refiners.thresholds_for(settings.caution))
     source = open_source(spark, settings)
-    stream = stream_key(settings, command, refiners.write_key, policy_key)
+    # `execute` looks at the source as it is, each time: there is no feed to follow.
+    if not (command in LOOKING_AT_ALL or settings.reconcile or settings.ignore_deletes):
+        source = replace(source, changes=has_feed(spark, source))
+    stream = stream_key(settings, command, refiners.write_key, policy_key, source.changes)
     # A plan writes nothing, not even the schema whose location this would be.
     progress = "" if run_id == PLAN else tables.progress(spark, settings.checkpoints)
     directory = f"{progress}/{refiners.write_key[:16]}/{command}-{stream[:16]}"
-    checkpoint = f"{directory}/runs/{run_id}" if command in LOOKING_AT_ALL else f"{directory}/checkpoint"
+    at_all = command in LOOKING_AT_ALL or settings.reconcile
+    checkpoint = f"{directory}/runs/{run_id}" if at_all else f"{directory}/checkpoint"
     return Work(settings, command, run_id, source, refiners, policy_key, tables, programs_in, directory, checkpoint)
 
 
 def _stream(run: Run, work: Work, do_slice: Callable[[DataFrame, int], None]) -> None:
     """Run the stream to its end."""
-    rows = work.source.stream(run.spark, _batch_bytes(run.spark, work))
+    rows = work.source.stream(run.spark, batch_bytes(run.spark, work))
     writer = (
         rows.writeStream.foreachBatch(do_slice).option("checkpointLocation", work.checkpoint).trigger(availableNow=True)
     )
+    # Else a second start in this application would end the first, as if it had come to its end.
+    with contextlib.suppress(Exception):
+        run.spark.conf.set("spark.sql.streaming.stopActiveRunOnRestart", "false")
     query = writer.queryName(f"prox_spark {run.command} {run.run_id[:8]}").start()
     try:
         query.awaitTermination()
@@ -284,6 +332,27 @@ def _own_error(spark: SparkSession, work: Work, raised: BaseException) -> BaseEx
     """Return the error that a slice raised, which the stream wraps in one of its own."""
     if not isinstance(raised, Exception) or isinstance(raised, ProxError):
         return raised
+    gone = interrupted(raised, work.settings)
+    if gone is not None:
+        return gone
+    if is_conflict(raised):
+        return BusyError(
+            f"another run has written to the tables at {work.tables.location} meanwhile. What was committed stays; run "
+            "again when it has ended"
+        )
+    if TWICE.search(str(raised)):
+        return BusyError(
+            f"another run of the same {work.command} over {work.settings.source} is at work: the progress under "
+            f"{work.checkpoint} moved on without this one. What was committed stays, nothing twice; run again when the "
+            "other one has ended"
+        )
+    names = ANNOTATE_TABLES if work.command == "annotate" else REFINE_TABLES
+    missing = [name for name in names if not work.tables.exists(spark, name)]
+    if missing:
+        return ConfigError(
+            f"table {', '.join(missing)} at {work.tables.location} is gone since the run began. The next run makes it "
+            "anew and looks at the whole source; what is in the other tables is not done twice"
+        )
     failure = ledger.total(ledger.read_reports(spark, work.reports)).failure
     kind = getattr(errors, failure[0], None) if failure else None
     if failure is None or kind is None:
@@ -300,7 +369,7 @@ def _finish(run: Run, work: Work, error: BaseException | None) -> RunSummary:
         run_id=run.run_id,
         command=run.command,
         tables=work.tables.location,
-        counts=dict(sorted((k, v) for k, v in whole.counts.items() if k != "judged")),
+        counts=dict(sorted((k, v) for k, v in {**whole.counts, **run.counted}.items() if k != "judged")),
         duplicates=whole.duplicates,
         prompt_tokens=whole.prompt_tokens,
         new_tokens=whole.new_tokens,
@@ -328,32 +397,19 @@ def _finish(run: Run, work: Work, error: BaseException | None) -> RunSummary:
     }
     work.tables.append(ledger.runs_row(run.spark, row), "runs")
     work.empty.discard("runs")
-    _clear(work)
+    _clear(run.spark, work)
     return summary
 
 
-def _clear(work: Work) -> None:
-    """Remove what this run staged, where it is on this machine; elsewhere the next slice writes over it."""
-    unneeded = [f"{work.progress}/staged", work.reports]
-    if work.command in LOOKING_AT_ALL:
+def _clear(spark: SparkSession, work: Work) -> None:
+    """Remove what this run staged; reports and a run's own checkpoint only where they are on this machine."""
+    clear_staged(spark, work.staging)
+    unneeded = [work.reports]
+    if work.command in LOOKING_AT_ALL or work.settings.reconcile:
         unneeded.append(work.checkpoint)
-    for path in (name.removeprefix("file:") for name in unneeded):
+    for path in (local_path(name) for name in unneeded):
         if os.path.isdir(path):
             shutil.rmtree(path, ignore_errors=True)
-
-
-def _batch_bytes(spark: SparkSession, work: Work) -> int:
-    """Return the bytes of a slice: those asked for, else ten minutes of work at the last run's rate, else a default."""
-    if work.settings.batch_bytes is not None:
-        return work.settings.batch_bytes
-    if work.command == "execute":
-        return EXECUTE_BATCH_BYTES
-    rate = None
-    if "runs" not in work.empty and work.tables.exists(spark, "runs"):
-        rate = ledger.last_rate(work.tables.read(spark, "runs"), work.refiners.write_key)
-    if rate is None:
-        return DEFAULT_BATCH_BYTES
-    return min(max(int(rate * BATCH_SECONDS), SMALLEST_BATCH), LARGEST_BATCH)
 
 
 def _rows_to_come(spark: SparkSession, work: Work) -> int | None:

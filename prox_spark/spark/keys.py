@@ -49,17 +49,25 @@ def make_policy_key(settings: JobSettings, thresholds: Thresholds | None) -> str
     )
 
 
-def stream_key(settings: JobSettings, command: Command, write_key: str, policy_key: str | None) -> str:
-    """Return the name of the stream's progress: the same source read for the same purpose goes on where it stopped."""
-    return canonical_hash(
-        {
-            "command": command,
-            "source": settings.source.rstrip("/"),
-            "format": settings.format,
-            "schema": settings.source_schema,
-            "columns": [settings.id_column, settings.text_column, settings.carry],
-            "guards": [settings.guards.max_bytes, settings.guards.max_lines],
-            "write_key": write_key,
-            "policy_key": policy_key,
-        }
-    )
+def stream_key(
+    settings: JobSettings, command: Command, write_key: str, policy_key: str | None, changes: bool = False
+) -> str:
+    """Return the name of the stream's progress: the same source read for the same purpose goes on where it stopped.
+
+    changes: whether the stream is a change data feed.
+    """
+    decides: dict[str, Any] = {
+        "command": command,
+        "source": settings.source.rstrip("/"),
+        "format": settings.format,
+        "schema": settings.source_schema,
+        "columns": [settings.id_column, settings.text_column, settings.carry],
+        "guards": [settings.guards.max_bytes, settings.guards.max_lines],
+        "write_key": write_key,
+        "policy_key": policy_key,
+    }
+    if changes:
+        decides["changes"] = True
+    if settings.from_version is not None:
+        decides["from_version"] = settings.from_version
+    return canonical_hash(decides)

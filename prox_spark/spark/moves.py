@@ -28,9 +28,8 @@ def put_in_quarantine(desk: Desk, rows: DataFrame, purpose: str, known: bool) ->
     """Put rows into quarantine, in place of whatever is there under their ids; `known`: something may be there."""
     tables = desk.work.tables
     stamped = rows.withColumns({"run_id": F.lit(desk.work.run_id), "quarantined_at": F.lit(desk.at)})
-    desk.work.empty.discard("quarantine")
     if not known:
-        tables.append(stamped, "quarantine", desk.transaction(f"quarantine {purpose}"))
+        desk.commits.need("quarantine", desk.commits.append(stamped, "quarantine"))
         return
     staged = desk.staged(stamped, f"quarantine_{purpose}").withColumn(ACTION, F.lit("put"))
     keys = staged.select(F.col("doc_id").alias("_id"), F.col("text_hash").alias("_hash"))
@@ -39,7 +38,8 @@ def put_in_quarantine(desk: Desk, rows: DataFrame, purpose: str, known: bool) ->
     old = there.join(keys.select("_id"), match, "left_semi")
     old = old.join(keys, match & F.col("text_hash").eqNullSafe(F.col("_hash")), "left_anti")
     gone = desk.staged(old.withColumn(ACTION, F.lit("delete")), "quarantine_old")
-    tables.merge(staged.unionByName(gone, allowMissingColumns=True), "quarantine")
+    rows = staged.unionByName(gone, allowMissingColumns=True)
+    desk.commits.need("quarantine", desk.commits.merge(rows, "quarantine"))
 
 
 def leaving(desk: Desk, table: str, ids: DataFrame) -> DataFrame:
@@ -52,4 +52,4 @@ def leaving(desk: Desk, table: str, ids: DataFrame) -> DataFrame:
 
 def take_out(desk: Desk, table: str, ids: DataFrame) -> None:
     """Delete the rows of these ids from a table."""
-    desk.work.tables.merge(leaving(desk, table, ids), table)
+    desk.commits.need(table, desk.commits.merge(leaving(desk, table, ids), table))

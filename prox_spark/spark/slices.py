@@ -11,14 +11,18 @@ from functools import cached_property
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from prox_spark.errors import ErrorBudgetExceeded, PreflightError, ProxError
+from prox_spark.errors import BusyError, ErrorBudgetExceeded, PreflightError, ProxError
 from prox_spark.spark import ledger
-from prox_spark.spark.check import check, explain, repeated_ids, resolve_repeated
+from prox_spark.spark.changes import CheckedSlice, check_slice
+from prox_spark.spark.check import explain
+from prox_spark.spark.commits import ATTEMPTS, is_conflict
 from prox_spark.spark.execute import execute_joined
 from prox_spark.spark.frames import execute_policy
 from prox_spark.spark.ledger import SliceReport
 from prox_spark.spark.moves import carried_json, leaving, put_in_quarantine, take_out
 from prox_spark.spark.preflight import judge, measure, probe
+from prox_spark.spark.removal import deletions, remove
+from prox_spark.spark.sizes import parts
 from prox_spark.spark.sources import unreadable
 from prox_spark.spark.tables import ACTION
 from prox_spark.spark.tally import Tally, count, place
@@ -27,6 +31,8 @@ from prox_spark.spark.write import as_programs, beside_programs, identified, wri
 
 # A few bad documents are no reason to stop, whatever share of a small slice they are.
 MIN_ERRORS = 20
+# What a slice that is done again keeps of its report: these were done once.
+DONE_ONCE = ("written", "write_errors", "bytes_written")
 
 
 def run_slice(work: Work, rows: DataFrame, number: int) -> None:
@@ -37,7 +43,15 @@ def run_slice(work: Work, rows: DataFrame, number: int) -> None:
         raise ledger.Enough
     one = Slice(work, rows, number)
     try:
-        one.run()
+        for _ in range(ATTEMPTS):
+            if one.run_undisturbed():
+                break
+            one = one.again()
+        else:
+            raise BusyError(
+                f"other runs write to the tables at {work.tables.location} all the time: slice {number} was overtaken "
+                f"{ATTEMPTS} times. What was committed stays; run again when they have ended"
+            )
     except Exception as error:
         ours = error if isinstance(error, ProxError) else unreadable(error)
         failure = (type(ours).__name__, str(ours)) if ours else ("", str(error))
@@ -45,19 +59,6 @@ def run_slice(work: Work, rows: DataFrame, number: int) -> None:
         raise
     ledger.write_report(one.spark, work.reports, one.report)
     work.so_far.append(one.report)
-
-
-def check_slice(desk: Desk, rows: DataFrame) -> tuple[DataFrame, int | None]:
-    """Return a slice's documents, checked, one row an id and text; and how many rows there were, if that is more.
-
-    The source is read once, into files: what comes after reads columns of those, and plans nothing of CHECK again.
-    """
-    documents = desk.work.source.documents(rows)
-    checked = desk.staged(check(documents, desk.work.settings.guards), "slice")
-    repeated = repeated_ids(checked)
-    if repeated.first() is None:
-        return checked, None
-    return desk.staged(resolve_repeated(checked, repeated), "resolved"), int(checked.count())
 
 
 class Slice:
@@ -70,15 +71,40 @@ class Slice:
         self.rows = rows
         self.report = SliceReport(number)
         self.tally = Tally()
-        self.all_rows: int | None = None
         self.cleans_noise: bool | None = None
         self.written = {"written": 0, "write_errors": 0, "prompt_tokens": 0, "new_tokens": 0}
         # Before this run wrote anything there were no programs: the only errors are those that it counts itself.
         self.first_programs = "programs" in work.empty
 
+    def run_undisturbed(self) -> bool:
+        """All stages; False where another run has written to the tables meanwhile: the slice is to be done again."""
+        try:
+            self.run()
+        except Exception as error:
+            if not is_conflict(error):
+                raise
+            return False
+        return True
+
+    def again(self) -> Slice:
+        """Return this slice to be done again, by what the tables hold now."""
+        self.work.empty.clear()
+        self.work.numbers.clear()
+        other = Slice(self.work, self.rows, self.report.slice)
+        kept = {name: many for name, many in self.report.counts.items() if name in DONE_ONCE}
+        other.report = other.report.add(
+            counts={**kept, "done_again": 1 + self.report.counts.get("done_again", 0)},
+            prompt_tokens=self.report.prompt_tokens,
+            new_tokens=self.report.new_tokens,
+            write_seconds=self.report.write_seconds,
+        )
+        return other
+
     def run(self) -> None:
         """All stages; a document moves into quarantine before it leaves `refined`, and back likewise."""
+        self.desk.commits.look(("programs", "refined", "quarantine"))
         self._check()
+        self._remove_gone()
         if self.work.command != "execute" and self.tally.todo:
             self._prepare()
             self._write()
@@ -90,22 +116,26 @@ class Slice:
     # ---- CHECK ----
 
     @cached_property
+    def _slice(self) -> CheckedSlice:
+        return check_slice(self.desk, self.rows)
+
+    @property
     def checked(self) -> DataFrame:
         """The slice's documents, checked, one row an id and text."""
-        checked, self.all_rows = check_slice(self.desk, self.rows)
-        return checked
+        return self._slice.documents
+
+    def _all_rows(self, tally: Tally) -> int:
+        return tally.rows if self._slice.rows is None else self._slice.rows
 
     def count_all(self) -> Tally:
         """Count what is there, and what of it is done; writes nothing."""
         tally = count(self.placed)
-        all_rows = tally.rows if self.all_rows is None else self.all_rows
-        tally.duplicates = (all_rows - tally.rows) + tally.done_here
+        tally.duplicates = (self._all_rows(tally) - tally.rows) + tally.done_here
         return tally
 
     def _check(self) -> None:
         self.tally = tally = self.count_all()
-        all_rows = tally.rows if self.all_rows is None else self.all_rows
-        again = tally.duplicates
+        all_rows, again = self._all_rows(tally), tally.duplicates
         self.report = self.report.add(
             counts={
                 "rows": all_rows,
@@ -137,6 +167,13 @@ class Slice:
             if tally.replaces and self.work.command == "write":
                 take_out(self.desk, "refined", bad)
         self._tell("check")
+
+    def _remove_gone(self) -> None:
+        """Delete what the source has no more: of a source with a change data feed, from every table."""
+        if self._slice.gone is None:
+            return
+        deleted = remove(self.spark, self.work.tables, self._slice.gone)
+        self.report = self.report.add(counts=deletions(self._slice.gone, deleted))
 
     @cached_property
     def placed(self) -> DataFrame:
@@ -197,7 +234,7 @@ class Slice:
         if self.tally.unwritten:
             known = self._stored().select("doc_id", "text_hash")
             missing = sample.join(known, ["doc_id", "text_hash"], "left_anti").repartition(self._tasks, "doc_id")
-            self._append_programs(missing, f"sample {work.run_id}")
+            self._append_programs(missing)
         stored = self._stored().where("error IS NULL")
         joined = sample.join(stored.withColumn("_identified", identified(stored)), ["doc_id", "text_hash"])
         # A document that no refiner was asked about says nothing about the refiner.
@@ -219,10 +256,9 @@ class Slice:
 
     def _write(self) -> None:
         began = time.monotonic()
-        for purpose in ("programs", f"programs {self.work.run_id}"):
-            # Delta takes an append of this version for one that it has, if it has; the rows that are missing tell.
-            if self.written["written"] < self.tally.unwritten:
-                self._append_programs(self._unwritten().repartition(self._tasks, "doc_id"), purpose)
+        if self.written["written"] < self.tally.unwritten:
+            for part in self._parts():
+                self._append_programs(part.repartition(self._tasks, "doc_id"))
         written = dict(self.written)
         self.report = self.report.add(
             prompt_tokens=written.pop("prompt_tokens"),
@@ -233,13 +269,22 @@ class Slice:
         self._tell("write")
         self._keep_budget()
 
-    def _append_programs(self, documents: DataFrame, purpose: str) -> None:
+    def _parts(self) -> list[DataFrame]:
+        """The documents whose programs are missing, in as many parts as there are to be commits."""
+        many = parts(self.spark, self.work, self.tally.unwritten_bytes)
+        unwritten = self._unwritten()
+        if many <= 1:
+            return [unwritten]
+        part = F.pmod(F.xxhash64("doc_id"), F.lit(many)).cast("int")
+        return self.desk.staged_parts(unwritten.withColumn("_part", part), "parts", many)
+
+    def _append_programs(self, documents: DataFrame) -> None:
         """Write documents' programs, and count this slice's rows in `programs`: only its own files are read."""
         work = self.work
         written = write_checked(documents, work.refiners, work.settings.device)
         rows = as_programs(written, work.refiners, work.run_id, self.desk.at)
-        work.programs_in.append(rows, "programs", self.desk.transaction(purpose))
-        work.empty.discard("programs")
+        before = self.written["written"]
+        note = self.desk.commits.append(rows, "programs")
         mine = (F.col("run_id") == work.run_id) & (F.col("written_at") == F.lit(self.desk.at))
         counted = (
             work.programs_in.read(self.spark, "programs")
@@ -254,6 +299,8 @@ class Slice:
         )
         assert counted is not None
         self.written = counted.asDict()
+        if self.written["written"] == before:
+            self.desk.commits.need("programs", note)
 
     def _keep_budget(self) -> None:
         reports = [*self.work.so_far, self.report]
@@ -330,13 +377,13 @@ class Slice:
             # A merge reads its source twice: programs are executed once, into files.
             staged = self.desk.staged(rows, "refined").withColumn(ACTION, F.lit("put"))
             gone = leaving(self.desk, "refined", self._bad_ids())
-            work.tables.merge(staged.unionByName(gone, allowMissingColumns=True), "refined")
+            note = self.desk.commits.merge(staged.unionByName(gone, allowMissingColumns=True), "refined")
         else:
-            work.tables.append(rows, "refined", self.desk.transaction("refined"))
-        work.empty.discard("refined")
+            note = self.desk.commits.append(rows, "refined")
+        counts = self._statuses(note)
         if self.tally.in_quarantine:
             take_out(self.desk, "quarantine", self._good_ids())
-        self.report = self.report.add(counts=self._statuses(), execute_seconds=time.monotonic() - began)
+        self.report = self.report.add(counts=counts, execute_seconds=time.monotonic() - began)
         self._tell("execute")
 
     def _good_ids(self) -> DataFrame:
@@ -353,7 +400,8 @@ class Slice:
         failed = self.todo.join(self._failed_keys, ["doc_id", "text_hash"], "left_semi")
         return bad.unionByName(failed.select("doc_id"))
 
-    def _statuses(self) -> dict[str, int]:
+    def _statuses(self, note: str | None) -> dict[str, int]:
+        """Count what this slice has put into `refined`, by the write that is called `note`."""
         mine = (F.col("run_id") == self.work.run_id) & (F.col("refined_at") == F.lit(self.desk.at))
         grouped = self.work.tables.read(self.spark, "refined").where(mine).groupBy("status")
         # Of the edits the one column is read that takes least room.
@@ -362,6 +410,8 @@ class Slice:
         rows = grouped.agg(F.count(F.lit(1)).alias("n"), F.count_if("partial").alias("partial"), edits, other).take(20)
         counts = {row["status"]: int(row["n"]) for row in rows}
         done = sum(counts.values())
+        if not done:
+            self.desk.commits.need("refined", note)
         failed = self.report.counts.get("quarantined.program_error", 0)
         counts["other_language"] = sum(int(row["other"]) for row in rows)
         counts["partial"] = sum(int(row["partial"]) for row in rows)

@@ -21,7 +21,7 @@ from pyspark.sql.types import BinaryType, StringType, StructField, StructType
 from prox_spark.config import HASH_ID, JobSettings
 from prox_spark.errors import SchemaError, SourceError
 from prox_spark.schemas import REFINED
-from prox_spark.spark.check import RESERVED, is_utf8
+from prox_spark.spark.check import CHANGE, RESERVED, is_utf8
 from prox_spark.spark.wet import RECORD_SEPARATOR, WET_FIELDS, wet_documents
 
 INTERNAL = ("_problem", "_detail", "_raw")
@@ -32,6 +32,12 @@ FILE_ENDINGS = (".jsonl", ".json", ".ndjson", ".gz", ".bz2", ".zst", ".parquet",
 PEEKED_LINES = 100
 CAUSE = re.compile(r"Caused by: [\w.$]+: ([^\n]+)")
 SQLSTATE = re.compile(r"\s*SQLSTATE: \w+\s*$")
+# What Delta says when the versions are not there that a stream has to read next.
+HISTORY_GONE = re.compile(
+    r"DELTA_MISSING_CHANGE_DATA|DELTA_VERSIONS_NOT_CONTIGUOUS|DELTA_FILE_NOT_FOUND_DETAILED|DELTA_VERSION_NOT_FOUND"
+    r"|MISSING_FILES_UNEXPECTED_VERSION|DIFFERENT_DELTA_TABLE_READ_BY_STREAMING_SOURCE|CHANGE_DATA_FILE_NOT_FOUND"
+    r"|DELTA_CHANGE_TABLE_FEED_DISABLED|Cannot time travel Delta table to version"
+)
 # What Spark says of a file that is there and cannot be read, somewhere in a long message.
 UNREADABLE = re.compile(
     r"\[FAILED_READ_FILE[.\w]*\] Encountered error while reading file (?P<file>\S+?)\.(?=\s|$)(?P<hint>[^\n]*)"
@@ -48,6 +54,7 @@ class Source:
     id_type: Spark type of the id column; None where the id is the text's hash.
     carried: columns that are carried through, in the source's order.
     version: version of a Delta source, else None.
+    changes: whether its stream is a change data feed: rows then have a kind of change.
     """
 
     settings: JobSettings
@@ -56,6 +63,7 @@ class Source:
     by_name: bool
     carried: tuple[StructField, ...]
     version: int | None = None
+    changes: bool = False
 
     @property
     def as_text(self) -> bool:
@@ -74,13 +82,32 @@ class Source:
             return reader.table(self.location)
         return reader.format(self._spark_format()).load(self.location)
 
+    def planned(self, spark: SparkSession) -> DataFrame:
+        """Return the rows that a new stream would bring: all, or those of `from_version` and later."""
+        version = self.settings.from_version
+        if not version:
+            return self.batch(spark)
+        changes = {"readChangeFeed": "true", "startingVersion": str(version)}
+        reader = _with_options(
+            spark.read.format("delta"), changes if self.changes else {"versionAsOf": str(version - 1)}
+        )
+        rows: DataFrame = reader.table(self.location) if self.by_name else reader.load(self.location)
+        if self.changes:
+            return rows
+        # Without a feed: of files that the version before had not.
+        before = rows.select(F.col("_metadata.file_path").alias("_file")).distinct()
+        now = self.batch(spark).withColumn("_file", F.col("_metadata.file_path"))
+        return now.join(before, "_file", "left_anti").drop("_file")
+
     def stream(self, spark: SparkSession, batch_bytes: int) -> DataFrame:
         """Return the source's rows as a stream that is cut into micro-batches of about `batch_bytes`."""
         options = {**self._options(), **self._cut(spark, batch_bytes)}
         if self.settings.format == "delta":
-            # A changed file comes again as a whole; what is done already is skipped by its keys. Deletes are not
-            # followed.
-            options["ignoreChanges"] = "true"
+            # Without a feed a changed file comes again as a whole; what is done already is skipped by its keys, and
+            # deletes are not followed.
+            options["readChangeFeed" if self.changes else "ignoreChanges"] = "true"
+            if self.settings.from_version is not None:
+                options["startingVersion"] = str(self.settings.from_version)
         reader = _with_options(spark.readStream, options)
         if self.by_name:
             return reader.table(self.location)
@@ -102,6 +129,9 @@ class Source:
                 for name, kind in zip(INTERNAL, ("string", "string", "binary"), strict=True)
             ]
             documents = rows.select("*", *no_problem)
+        # The feed has that column; the table itself, which is asked as well, has not.
+        told = self.changes and "_change_type" in rows.columns
+        change = [F.col("_change_type").alias(CHANGE)] if told else []
         text = "text" if settings.format == "wet" else settings.text_column
         hashed = settings.id_column == HASH_ID
         doc_id = F.sha2(_quoted(text).cast("binary"), 256) if hashed else _quoted(_id_name(settings)).cast("string")
@@ -109,6 +139,7 @@ class Source:
             doc_id.alias("doc_id"),
             _quoted(text).cast("string").alias("text"),
             *INTERNAL,
+            *change,
             *[_quoted(name) for name in self.carried_names],
         )
 
@@ -153,6 +184,8 @@ def open_source(spark: SparkSession, settings: JobSettings) -> Source:
     source = Source(settings, location, pattern, by_name, carried, _delta_version(spark, settings, location, by_name))
     if settings.format == "jsonl":
         _peek(spark, source)
+    if settings.from_version is not None and settings.from_version > (source.version or 0):
+        raise SourceError(f"{settings.source!r} has no version {settings.from_version}; its newest is {source.version}")
     return source
 
 
@@ -377,6 +410,18 @@ def _why(error: Exception, settings: JobSettings) -> str:
     if "PATH_NOT_FOUND" in said:
         return "no such file or folder"
     return SQLSTATE.sub("", said)
+
+
+def interrupted(error: Exception, settings: JobSettings) -> SourceError | None:
+    """Return why a stream over a Delta source cannot go on where it stopped, as an error of ours; None otherwise."""
+    if settings.format != "delta" or not HISTORY_GONE.search(str(error)):
+        return None
+    return SourceError(
+        f"{settings.source!r} cannot be read on from where the last run stopped: its past is gone (files removed, log "
+        "cleaned, the change data feed off for a while) or it is another table by now. --reconcile compares all of it "
+        "with the tables; --from-version N begins anew at its version N, and other --checkpoints with all that it "
+        "holds. Nothing is done twice"
+    )
 
 
 @contextmanager

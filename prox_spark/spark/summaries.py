@@ -37,10 +37,10 @@ def summarise(spark: SparkSession, tables: str, pages: int = 5, lines: int = 30,
     """
     there = Tables(tables)
     there.need_version(spark)
-    refined, quarantine = _read(spark, there, "refined"), _read(spark, there, "quarantine")
+    refined, quarantine = read_table(spark, there, "refined"), read_table(spark, there, "quarantine")
     return Summary(
         tables=tables,
-        runs=_runs(_read(spark, there, "runs")),
+        runs=_runs(read_table(spark, there, "runs")),
         counts=(*_counts(refined), *_set_aside(quarantine)),
         removed_lines=_removed_lines(refined, lines),
         largest_edits=_largest_edits(refined, edits),
@@ -49,7 +49,8 @@ def summarise(spark: SparkSession, tables: str, pages: int = 5, lines: int = 30,
     )
 
 
-def _read(spark: SparkSession, tables: Tables, name: str) -> DataFrame:
+def read_table(spark: SparkSession, tables: Tables, name: str) -> DataFrame:
+    """Return a table; raises SourceError where it is not there."""
     if not tables.exists(spark, name):
         where = tables.location
         raise SourceError(f"there is no table {name!r} in {where!r}; `prox-spark refine --tables {where} …` makes it")
@@ -132,13 +133,13 @@ def _pages(refined: DataFrame, limit: int) -> tuple[SamplePage, ...]:
         .select("doc_id", "status", "reason", "text", "lines_in", "edits")
         .take(limit)
     )
-    return tuple(
-        SamplePage(
-            row["doc_id"], row["status"], row["reason"], row["text"], row["lines_in"],
-            tuple(_edit(edit.asDict(), row["doc_id"]) for edit in row["edits"]),
-        )
-        for row in rows
-    )  # fmt: skip
+    return tuple(sample_page(row) for row in rows)
+
+
+def sample_page(row: Row) -> SamplePage:
+    """Return a row of `refined` (doc_id, status, reason, text, lines_in, edits) as a page that can be drawn."""
+    edits = tuple(_edit(edit.asDict(), row["doc_id"]) for edit in row["edits"])
+    return SamplePage(row["doc_id"], row["status"], row["reason"], row["text"], row["lines_in"], edits)
 
 
 def _quarantine(quarantine: DataFrame) -> tuple[QuarantineRow, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructField
 
 from prox_spark.config import is_directory
-from prox_spark.errors import ConfigError, SchemaError
+from prox_spark.errors import ConfigError, ProxError, SchemaError
 from prox_spark.schemas import REFINE_TABLES, SCHEMA_PROPERTY, SCHEMA_VERSION, TABLES, VIEWS, Column, column_ddl, ddl
 
 # Nothing that a reader other than Spark could not read: no deletion vectors, no column mapping, no row tracking.
@@ -23,6 +24,14 @@ PROPERTIES = {
     "delta.checkpointPolicy": "classic",
     SCHEMA_PROPERTY: str(SCHEMA_VERSION),
 }
+# Columns whose smallest and largest values Delta keeps in its log for each file: what rows are looked up by. Of all
+# others, texts and carried columns among them, nothing stands in the log, which is not rewritten when rows are deleted.
+INDEXED = (
+    "doc_id", "text_hash", "write_key", "policy_key", "status", "reason", "stage", "run_id", "written_at", "refined_at",
+    "quarantined_at", "task", "prompt_hash", "model", "answered_at", "command", "started_at",
+)  # fmt: skip
+# Of a table, from its making on: one that is dropped and made again is another table.
+ID_PROPERTY = "prox_spark.tableId"
 ACTION = "_action"
 
 
@@ -70,6 +79,14 @@ class Tables:
         row = spark.sql(f"SHOW TBLPROPERTIES {self.name(table)} ('{SCHEMA_PROPERTY}')").first()
         value = "" if row is None else str(row["value"])
         return int(value) if value.isdigit() else 1
+
+    def identity(self, spark: SparkSession, names: Iterable[str]) -> str:
+        """Return the ids of tables that are there, joined; empty where they are older than ids."""
+        ids = []
+        for name in names:
+            row = spark.sql(f"SHOW TBLPROPERTIES {self.name(name)}").where(F.col("key") == ID_PROPERTY).first()
+            ids.append("" if row is None else str(row["value"]))
+        return " ".join(ids).strip()
 
     def need_version(self, spark: SparkSession, names: Iterable[str] = tuple(TABLES)) -> None:
         """Raise SchemaError where one of these tables is there, and of another version than this code's."""
@@ -125,9 +142,16 @@ class Tables:
             extra = carried if name == "refined" else ()
             if self.exists(spark, name):
                 self._fit(spark, name, extra, evolve)
-            else:
+                continue
+            try:
                 self._create(spark, name, extra)
                 created.add(name)
+            except ProxError:
+                raise
+            except Exception:
+                # Another run that began at the same time has made it.
+                if not self.exists(spark, name):
+                    raise
         return created
 
     def _make_schema(self, spark: SparkSession) -> str:
@@ -140,7 +164,9 @@ class Tables:
     def _create(self, spark: SparkSession, name: str, extra: Sequence[StructField]) -> None:
         columns = [column_ddl(column) for column in TABLES[name].columns]
         columns += [_carried_ddl(field) for field in extra]
-        properties = ", ".join(f"'{key}' = '{value}'" for key, value in PROPERTIES.items())
+        indexed = ",".join(column for column in TABLES[name].names if column in INDEXED)
+        made = {**PROPERTIES, "delta.dataSkippingStatsColumns": indexed, ID_PROPERTY: uuid.uuid4().hex}
+        properties = ", ".join(f"'{key}' = '{value}'" for key, value in made.items())
         comment = TABLES[name].comment.replace("'", "\\'")
         try:
             spark.sql(
@@ -203,13 +229,29 @@ class Tables:
             columns.append(value.cast(field.dataType).alias(field.name))
         return rows.select(*columns)
 
-    def append(self, rows: DataFrame, table: str, transaction: tuple[str, int] | None = None) -> None:
-        """Append rows; with a transaction (application id, version) once: a version not above the last is skipped."""
+    def history(self, spark: SparkSession, table: str, most: int) -> DataFrame:
+        """Return the newest so many versions of a table: version, operation, userMetadata and more."""
+        return spark.sql(f"DESCRIBE HISTORY {self.name(table)} LIMIT {most}")
+
+    def newest(self, spark: SparkSession, table: str) -> int:
+        """Return the number of a table's newest version."""
+        row = self.history(spark, table, 1).select("version").first()
+        return 0 if row is None else int(row[0])
+
+    def append(
+        self, rows: DataFrame, table: str, transaction: tuple[str, int] | None = None, note: str | None = None
+    ) -> None:
+        """Append rows; with a transaction (application id, version) once: a version not above the last is skipped.
+
+        note: kept with the version in the table's history (userMetadata).
+        """
         # Said, because a session's setting would otherwise decide: no column comes in by the way.
         writer = self.align(rows, table).write.format("delta").mode("append").option("mergeSchema", "false")
         if transaction is not None:
             # Options of this writer: in the session's settings they would be shared by whatever else writes.
             writer = writer.option("txnAppId", transaction[0]).option("txnVersion", str(transaction[1]))
+        if note is not None:
+            writer = writer.option("userMetadata", note)
         if self.in_directory:
             writer.save(f"{self.root}/{table}")
         else:

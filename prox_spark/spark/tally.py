@@ -32,6 +32,7 @@ class Tally:
     replaces: rows whose id is in `refined`. superseded: rows in whose place this run had put another one before.
     in_quarantine: rows whose id is there. written: good, with programs. unwritten, unwritten_bytes: good, not done and
     without programs. good_bytes: bytes of good rows. duplicates: rows with the id and the text of another row.
+    causes: good rows that are not done, by what is new about them (`new`, `text`, `refiner`, `policy`).
     """
 
     rows: int = 0
@@ -48,6 +49,7 @@ class Tally:
     good_bytes: int = 0
     duplicates: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
+    causes: dict[str, int] = field(default_factory=dict)
 
     @property
     def todo(self) -> int:
@@ -101,7 +103,14 @@ def _flags(work: Work) -> dict[str, Column]:
         )
         here = F.col("_refined_run_id") == run
     done = F.coalesce(done, F.lit(False))
+    cause = (
+        F.when(F.col("_refined_id").isNull(), "new")
+        .when(~same, "text")
+        .when(F.col("_refined_write_key") != work.refiners.write_key, "refiner")
+        .otherwise("policy")
+    )
     return {
+        "_cause": F.when(good & ~done, cause),
         "_done": done,
         "_here": done & F.coalesce(here, F.lit(False)),
         "_replaces": F.col("_refined_id").isNotNull(),
@@ -113,7 +122,7 @@ def _flags(work: Work) -> dict[str, Column]:
 
 
 def count(placed: DataFrame) -> Tally:
-    """Count placed documents; one row a reason comes back."""
+    """Count placed documents; one row a reason and cause comes back."""
     bad = F.col("reason").isNotNull()
 
     def many(condition: Column) -> Column:
@@ -121,7 +130,7 @@ def count(placed: DataFrame) -> Tally:
 
     unwritten = ~bad & ~F.col("_done") & ~F.col("_written")
     rows = (
-        placed.groupBy("reason")
+        placed.groupBy("reason", "_cause")
         .agg(
             F.count(F.lit(1)).alias("rows"),
             F.coalesce(F.sum("size_bytes"), F.lit(0)).alias("bytes"),
@@ -141,7 +150,9 @@ def count(placed: DataFrame) -> Tally:
         for name in SUMMED:
             setattr(tally, name, getattr(tally, name) + int(row[name]))
         if row["reason"] is None:
-            tally.good_bytes = int(row["bytes"])
+            tally.good_bytes += int(row["bytes"])
+            if row["_cause"] is not None:
+                tally.causes[row["_cause"]] = int(row["rows"])
         else:
             tally.bad += int(row["rows"])
             tally.reasons[row["reason"]] = int(row["rows"])

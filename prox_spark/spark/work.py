@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
 
 from pyspark.sql import DataFrame, SparkSession
 
 from prox_spark.config import Command, JobSettings
 from prox_spark.spark import ledger
+from prox_spark.spark.commits import Commits
 from prox_spark.spark.ledger import SliceReport
 from prox_spark.spark.refiners import RefinerSet
 from prox_spark.spark.sources import Source
@@ -30,6 +29,7 @@ class Work:
     progress: directory of this stream: staged files and reports. checkpoint: its checkpoint.
     empty: tables that were made for this run and that nothing was written to yet: they need not be asked.
     so_far: reports of this run's slices, kept, like `empty`, by the process that runs them.
+    numbers: of this run's last write to each table, kept likewise.
     """
 
     settings: JobSettings
@@ -44,6 +44,12 @@ class Work:
     checkpoint: str
     empty: set[str] = field(default_factory=set)
     so_far: list[SliceReport] = field(default_factory=list)
+    numbers: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def staging(self) -> str:
+        """Directory of what this run writes between two commits."""
+        return f"{self.progress}/staged/{self.run_id}"
 
     @property
     def reports(self) -> str:
@@ -62,6 +68,8 @@ class Desk:
         self.work = work
         self.number = number
         self.at: datetime = ledger.utc_now()
+        note = f"{work.command} {work.run_id} slice {number}"
+        self.commits = Commits(spark, work.tables, work.numbers, work.empty, note)
         for key, value in ARROW_SETTINGS.items():
             self._set(key, value)
 
@@ -69,20 +77,18 @@ class Desk:
         """Write rows to files and return what was read back: evaluated once, whatever reads them how often."""
         if self.number < 0:
             return rows
-        path = f"{self.work.progress}/staged/{name}"
+        path = f"{self.work.staging}/{name}"
         # No dictionaries: ids, hashes and texts hardly repeat.
         rows.write.mode("overwrite").option("parquet.enable.dictionary", "false").parquet(path)
         return self.spark.read.schema(rows.schema).parquet(path)
 
-    def transaction(self, purpose: str) -> tuple[str, int]:
-        """Return application id and version of an append: this stream for this purpose, this slice."""
-        return f"prox_spark {self._stream_id} {purpose}", self.number
-
-    @cached_property
-    def _stream_id(self) -> str:
-        """Spark's id of this stream, new with every new checkpoint."""
-        line = self.spark.read.text(f"{self.work.checkpoint}/metadata").first()
-        return str(json.loads(line[0])["id"]) if line else self.work.run_id
+    def staged_parts(self, rows: DataFrame, name: str, many: int) -> list[DataFrame]:
+        """Write rows to files by their column `_part` (from 0), and return the parts: each reads its own files."""
+        path = f"{self.work.staging}/{name}"
+        writer = rows.write.mode("overwrite").option("parquet.enable.dictionary", "false")
+        writer.partitionBy("_part").parquet(path)
+        whole = self.spark.read.schema(rows.schema).parquet(path)
+        return [whole.where(f"_part = {number}").drop("_part") for number in range(many)]
 
     def _set(self, key: str, value: str) -> None:
         try:

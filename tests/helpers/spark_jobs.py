@@ -8,6 +8,12 @@ from typing import Any
 from prox_spark.config import job_settings
 from prox_spark.spark.job import RunSummary, run_job
 
+# Differ from run to run.
+PER_RUN = {
+    "programs": {"run_id", "written_at"},
+    "refined": {"run_id", "refined_at"},
+    "quarantine": {"run_id", "quarantined_at"},
+}
 LONG = "This line has quite enough words in it to be kept by any rule that counts the words of a line"
 
 
@@ -46,6 +52,17 @@ def check_places(spark: Any, tables: str, ids: set[str]) -> None:
     assert len(refined) == len(set(refined))
     assert not set(refined) & quarantined
     assert set(refined) | quarantined == ids
+
+
+def contents(spark: Any, tables: str) -> dict[str, list[str]]:
+    """Every row of every table as text, in order, without what differs from run to run."""
+    found = {}
+    for name, left_out in PER_RUN.items():
+        rows = [
+            {k: v for k, v in row.asDict(True).items() if k not in left_out} for row in rows_of(spark, tables, name)
+        ]
+        found[name] = sorted(str(sorted(row.items())) for row in rows)
+    return found
 
 
 def udf_rows(spark: Any, since: int = 0) -> Counter[str]:
@@ -92,3 +109,39 @@ def plans_with_python(spark: Any, since: int = 0) -> dict[int, int]:
         if number >= since and many:
             found[number] = many
     return found
+
+
+# Plans show no more of a path than this many characters.
+SHOW_PATHS = {"spark.sql.maxMetadataStringLength": "1000"}
+
+
+def scanned_bytes(spark: Any, path: str, since: int = 0) -> int:
+    """Return the size of the files under a path that queries from number `since` on have read, by Spark's metrics.
+
+    The queries must have been made under SHOW_PATHS.
+    """
+    store = spark._jsparkSession.sharedState().statusStore()
+    executions = store.executionsList()
+    found = 0
+    for n in range(executions.size()):
+        number = executions.apply(n).executionId()
+        if number < since:
+            continue
+        values = store.executionMetrics(number)
+        nodes = store.planGraph(number).allNodes()
+        for m in range(nodes.size()):
+            node = nodes.apply(m)
+            if not node.name().startswith("Scan") or path not in node.desc() or "_delta_log" in node.desc():
+                continue
+            metrics = node.metrics()
+            for k in range(metrics.size()):
+                metric = metrics.apply(k)
+                if metric.name() == "size of files read" and values.contains(metric.accumulatorId()):
+                    found += _size(values.apply(metric.accumulatorId()))
+    return found
+
+
+def _size(shown: str) -> int:
+    """'1.5 KiB' -> 1536; of several figures the total, which stands first."""
+    number, unit = shown.strip().splitlines()[-1].split(" (")[0].split()[:2]
+    return int(float(number.replace(",", "")) * 1024 ** ("B", "KiB", "MiB", "GiB").index(unit))

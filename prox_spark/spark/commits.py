@@ -1,0 +1,124 @@
+"""What a slice commits: each write once, and only where no other run wrote since the slice looked at the table.
+
+Appends do not conflict in Delta, and two runs that find the same document missing would both add it. So every write of
+a run carries one application id, and a number above the table's version when the run first looked at it. Delta skips a
+write whose number is not above the last one that it has, and refuses it while another one is under way: either way the
+slice was overtaken. It is then done again, and finds what the other run has done.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from prox_spark.spark.tables import Tables
+
+APPLICATION = "prox_spark"
+# How often a slice is done again before a run gives way to others.
+ATTEMPTS = 10
+# How far back a write is looked for among later ones.
+NEWEST = 20
+_SESSION = "spark.databricks.delta."
+_CONFLICT = re.compile(
+    r"DELTA_CONCURRENT_|DELTA_METADATA_CHANGED|Concurrent(?:Transaction|Append|DeleteRead|DeleteDelete|Write)Exception"
+)
+
+
+class Overtaken(Exception):
+    """Raised when another run has written to a table after the slice had looked at it; the slice begins again."""
+
+
+class Commits:
+    """The writes of one slice to one set of tables.
+
+    numbers: of the last write by table, kept from slice to slice. empty: tables that were made for this run.
+    """
+
+    def __init__(
+        self, spark: SparkSession, tables: Tables, numbers: dict[str, int], empty: set[str], note: str
+    ) -> None:
+        self.spark = spark
+        self.tables = tables
+        self.numbers = numbers
+        self.empty = empty
+        self.note = note
+
+    def look(self, names: tuple[str, ...]) -> None:
+        """Remember how far these tables are; to be called before they are read."""
+        for name in names:
+            if name not in self.numbers:
+                self.numbers[name] = 0 if name in self.empty else self.tables.newest(self.spark, name)
+
+    def append(self, rows: DataFrame, table: str) -> str:
+        """Append rows, and return what `need` takes; raises Overtaken where Delta refuses them."""
+        number, note = self._next(table)
+        with conflicts():
+            self.tables.append(rows, table, (APPLICATION, number), note)
+        return note
+
+    def merge(self, rows: DataFrame, table: str) -> str | None:
+        """Merge rows in by the table's key (see `Tables.merge`), and return what `need` takes; raises Overtaken."""
+        number, note = self._next(table)
+        settings = {
+            "write.txnAppId": APPLICATION,
+            "write.txnVersion": str(number),
+            "commitInfo.userMetadata": note,
+        }
+        # The session of a slice is its stream's own, so that no other write shares these.
+        with _settings(self.spark, settings) as told, conflicts():
+            self.tables.merge(rows, table)
+        return note if told else None
+
+    def need(self, table: str, note: str | None) -> None:
+        """Raise Overtaken where a write is not among the table's newest versions, because Delta has skipped it.
+
+        To be asked after every write of which no row can be seen. note: of the write; None where it could have none.
+        """
+        if note is None:
+            return
+        history = self.tables.history(self.spark, table, NEWEST)
+        if history.where(F.col("userMetadata") == note).select("version").first() is None:
+            raise Overtaken(table)
+
+    def _next(self, table: str) -> tuple[int, str]:
+        self.look((table,))
+        self.numbers[table] += 1
+        self.empty.discard(table)
+        return self.numbers[table], f"{self.note} {uuid.uuid4().hex[:8]}"
+
+
+def is_conflict(error: BaseException) -> bool:
+    """Return whether an error is Delta's refusal of a write because of another one."""
+    return isinstance(error, Overtaken) or _CONFLICT.search(str(error)) is not None
+
+
+@contextmanager
+def conflicts() -> Iterator[None]:
+    """Raise Delta's refusal of a write because of another one as Overtaken."""
+    try:
+        yield
+    except Exception as error:
+        if is_conflict(error):
+            raise Overtaken(str(error).splitlines()[0]) from None
+        raise
+
+
+@contextmanager
+def _settings(spark: SparkSession, values: Mapping[str, str]) -> Iterator[bool]:
+    """Set settings of Delta for one statement; yields whether the platform lets a job set them."""
+    try:
+        for name, value in values.items():
+            spark.conf.set(_SESSION + name, value)
+        told = True
+    except Exception:  # serverless platforms refuse settings that they do not know
+        told = False
+    try:
+        yield told
+    finally:
+        for name in values if told else ():
+            spark.conf.unset(_SESSION + name)

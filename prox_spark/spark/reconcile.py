@@ -1,0 +1,93 @@
+"""Compare the whole source with the tables: which documents came from it, and are not in it any more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, reduce
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from prox_spark.spark.check import check
+from prox_spark.spark.removal import HOLDING, deletions, remove
+from prox_spark.spark.work import Desk
+
+JOBS = ("refine", "write", "execute", "annotate")
+# Where a document is; programs and annotations may be there as well, of several texts.
+PLACES = ("refined", "quarantine")
+
+
+@dataclass(frozen=True)
+class Absent:
+    """What a reconciling run would delete.
+
+    deleted: rows by table. left_alone: documents that are not in the source, and that other sources brought.
+    """
+
+    deleted: dict[str, int]
+    left_alone: int
+
+
+class Comparison:
+    """One comparison. Rows say by their run which source they came from; only those of this source count.
+
+    A run that was killed left no row in `runs`: what it wrote is taken for this source's where the tables have seen no
+    other source, and left alone where they have.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.tables = desk.work.tables
+        # Programs that are read from other tables belong to those.
+        mine = [name for name in HOLDING if name != "programs" or desk.work.programs_in == self.tables]
+        self.names = [name for name in mine if self.tables.exists(desk.spark, name)]
+
+    def count(self) -> Absent:
+        """Count what `remove` would delete; writes nothing."""
+        deleted = {name: int(self._rows(name).join(self.gone, "doc_id", "left_semi").count()) for name in self.names}
+        left_alone = 0
+        if self._ours is not None:
+            others = reduce(DataFrame.union, [self._of_others(name) for name in PLACES if name in self.names])
+            left_alone = int(others.distinct().join(self._source_ids, "doc_id", "left_anti").count())
+        return Absent(deleted, left_alone)
+
+    def remove(self) -> dict[str, int]:
+        """Delete every row of the documents that are gone; returns counts for `runs`."""
+        return deletions(self.gone, remove(self.desk.spark, self.tables, self.gone, self.names))
+
+    @cached_property
+    def gone(self) -> DataFrame:
+        """Ids of the documents that came from this source, are not in it, and that no other source has brought."""
+        rows = []
+        for name in self.names:
+            mine = self._rows(name)
+            rows.append(mine if self._ours is None else mine.join(self._ours, "run_id", "left_semi"))
+        ids = reduce(DataFrame.union, [some.select("doc_id") for some in rows]).distinct()
+        ids = ids.join(self._source_ids, "doc_id", "left_anti")
+        if self._ours is not None:
+            for name in PLACES:
+                ids = ids.join(self._of_others(name), "doc_id", "left_anti")
+        return self.desk.staged(ids, "absent")
+
+    @cached_property
+    def _source_ids(self) -> DataFrame:
+        """Ids of all documents of the source as it is now; null ids under their hash, as in quarantine."""
+        source = self.desk.work.source
+        rows = check(source.documents(source.batch(self.desk.spark)), self.desk.work.settings.guards)
+        return self.desk.staged(rows.select("doc_id").distinct(), "source_ids")
+
+    @cached_property
+    def _ours(self) -> DataFrame | None:
+        """Return the runs over this source; None where the tables have seen no other."""
+        runs = self.tables.read(self.desk.spark, "runs").where(F.col("command").isin(*JOBS))
+        ours = F.rtrim("source", F.lit("/")) == self.desk.work.settings.source.rstrip("/")
+        if runs.where(~ours).select("run_id").first() is None:
+            return None
+        return runs.where(ours).select("run_id")
+
+    def _rows(self, name: str) -> DataFrame:
+        return self.tables.read(self.desk.spark, name).select("doc_id", "run_id")
+
+    def _of_others(self, name: str) -> DataFrame:
+        assert self._ours is not None
+        return self._rows(name).join(self._ours, "run_id", "left_anti").select("doc_id")

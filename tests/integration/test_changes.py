@@ -1,0 +1,93 @@
+"""Sources that change: rows updated, deleted and renamed, by their change data feed and by comparing the whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prox_spark.config import job_settings
+from prox_spark.errors import SourceError
+from prox_spark.spark.job import plan_job
+from tests.helpers.spark_jobs import check_accounts, check_places, page, rows_of, run
+
+pytestmark = pytest.mark.integration
+HOLDING = ("programs", "refined", "quarantine")
+
+
+def ids_in(spark: Any, tables: str) -> dict[str, set[str]]:
+    return {name: {row.doc_id for row in rows_of(spark, tables, name)} for name in HOLDING}
+
+
+def append(spark: Any, path: str, rows: list[tuple[str | None, str | None]], n: int = 1) -> None:
+    """Append rows to a Delta table that records its changes; `n` is a column to carry."""
+    frame = spark.createDataFrame([(*row, n) for row in rows], "doc_id string, text string, n int").coalesce(1)
+    frame.write.format("delta").option("delta.enableChangeDataFeed", "true").mode("append").save(path)
+
+
+@pytest.mark.oldest
+def test_deleted_ids_are_gone_from_every_table_and_updates_are_written_anew(
+    spark: Any, tables: str, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "source")
+    rows = [("stays", page(1)), ("changes", page(2)), ("was", page(3)), ("twice", page(4)), ("one-of-two", page(11))]
+    rows += [("two-texts", page(5)), ("two-texts", page(6)), ("bad", None), (None, page(7)), ("same", page(8))]
+    append(spark, path, rows + [(f"d{n}", page(n) if n % 10 else None) for n in range(1_000)])
+    append(spark, path, [("one-of-two", page(11))], n=2)
+    check_accounts(run(spark, path, tables, preflight="off"))
+    assert len(ids_in(spark, tables)["quarantine"]) == 100 + 3
+
+    append(spark, path, [("came-and-went", page(9)), ("came-and-changed", page(10))])
+    for statement in (
+        "DELETE FROM {} WHERE doc_id LIKE 'd%' OR doc_id IS NULL OR doc_id IN ('came-and-went', 'twice') OR n = 2 "
+        "OR (doc_id = 'two-texts' AND text LIKE '%page 6%')",
+        "UPDATE {} SET text = concat(text, '\\nOne more good line at the end of it'), "
+        "doc_id = if(doc_id = 'was', 'is', doc_id) WHERE doc_id LIKE '%change%' OR doc_id = 'was'",
+        "UPDATE {} SET text = text WHERE doc_id = 'same'",
+    ):
+        spark.sql(statement.format(f"delta.`{path}`"))
+    append(spark, path, [("twice", page(4))])
+    second = run(spark, path, tables, preflight="off")
+    check_accounts(second)
+    # The thousand, the one without an id, and the one that has another id now: what came and went was never there.
+    assert second.counts["gone"] == 1_000 + 1 + 1
+    left = {"stays", "changes", "is", "twice", "one-of-two", "two-texts", "came-and-changed", "same"}
+    assert ids_in(spark, tables) == {"refined": left, "programs": left, "quarantine": {"bad"}}
+    check_places(spark, tables, left | {"bad"})
+    texts = {row.doc_id: row.text for row in rows_of(spark, tables, "refined")}
+    assert texts["changes"].endswith("at the end of it") and texts["came-and-changed"].endswith("at the end of it")
+    assert "page 5" in texts["two-texts"]
+    assert second.counts["written"] == 4  # what changed, came, has another id, or one text now
+
+
+def test_a_range_of_versions_and_comparing_the_whole(spark: Any, tables: str, tmp_path: Path) -> None:
+    path, other = str(tmp_path / "source"), str(tmp_path / "other")
+    for n in range(2):
+        frame = spark.createDataFrame(
+            [(f"{name}{n}", page(10 + n)) for name in ("v", "also", "gone")], "doc_id string, text string"
+        )
+        frame.write.format("delta").mode("append").save(path)
+    late = job_settings(source=path, tables=tables, refiners=("scripted:noise",), from_version=1)
+    assert plan_job(late, spark=spark).to_do == {"new": 3}
+    ranged = run(spark, path, tables, preflight="off", from_version=1)
+    assert ids_in(spark, tables)["refined"] == {"v1", "also1", "gone1"} and ranged.counts["rows"] == 3
+    with pytest.raises(SourceError, match="has no version 9; its newest is 1"):
+        run(spark, path, tables, preflight="off", from_version=9)
+
+    # Another source's documents are not this one's to delete, even where both have an id.
+    frame = spark.createDataFrame([("o", page(20)), ("also1", page(21))], "doc_id string, text string")
+    frame.write.format("delta").save(other)
+    run(spark, other, tables, preflight="off")
+    spark.sql(f"DELETE FROM delta.`{path}` WHERE doc_id LIKE 'gone%' OR doc_id LIKE 'also%'")
+    settings = job_settings(source=path, tables=tables, refiners=("scripted:noise",), preflight="off", reconcile=True)
+    plan = plan_job(settings, spark=spark)
+    assert plan.absent is not None and plan.to_write == 1
+    assert (plan.absent.deleted["refined"], plan.absent.deleted["programs"], plan.absent.left_alone) == (1, 1, 2)
+    assert ids_in(spark, tables)["refined"] == {"v1", "also1", "gone1", "o"}
+    done = run(spark, path, tables, preflight="off", reconcile=True)
+    assert done.counts["gone"] == 1 and done.counts["written"] == 1
+    there = ids_in(spark, tables)
+    assert there["refined"] == there["programs"] == {"v0", "v1", "also1", "o"}
+    row = max(rows_of(spark, tables, "runs"), key=lambda row: row.started_at)
+    assert row.counts["deleted.refined"] == 1

@@ -1,0 +1,117 @@
+"""Commits: two runs at once, a slice in several commits, a source read once; every document once in every table."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prox_spark.errors import BusyError
+from prox_spark.spark import sizes
+from prox_spark.spark.commits import Commits
+from tests.helpers.spark_jobs import (
+    SHOW_PATHS,
+    check_accounts,
+    check_places,
+    last_query,
+    page,
+    rows_of,
+    run,
+    scanned_bytes,
+)
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def source(spark: Any, tmp_path: Path) -> str:
+    """Forty documents in one file."""
+    path = str(tmp_path / "source")
+    rows = [(f"d{n}", page(n) if n else None) for n in range(40)]
+    frame = spark.createDataFrame(rows, "doc_id string, text string").coalesce(1)
+    frame.write.format("delta").save(path)
+    return path
+
+
+def check_once(spark: Any, tables: str) -> None:
+    """Assert that every document is once in every table, wherever it belongs."""
+    check_places(spark, tables, {f"d{n}" for n in range(40)})
+    for name, many in (("programs", 39), ("refined", 39), ("quarantine", 1)):
+        ids = Counter(row.doc_id for row in rows_of(spark, tables, name))
+        assert len(ids) == many and set(ids.values()) == {1}, name
+
+
+def test_two_runs_at_once_both_end_with_one_row_a_document(
+    spark: Any, tables: str, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have found the same documents missing before either adds their programs."""
+    both, first = threading.Barrier(2, timeout=300), threading.local()
+    append = Commits.append
+
+    def waiting(self: Commits, rows: Any, table: str) -> None:
+        if table == "programs" and not hasattr(first, "came"):
+            first.came = True
+            both.wait()
+        append(self, rows, table)
+
+    monkeypatch.setattr(Commits, "append", waiting)
+    # The same work by two streams: they are told apart by which columns they carry, and there are none to carry.
+    carried: list[dict[str, Any]] = [{}, {"carry": ()}]
+    with ThreadPoolExecutor(2) as threads:
+        runs = [threads.submit(run, spark.newSession(), source, tables, preflight="off", **one) for one in carried]
+        summaries = [one.result() for one in runs]
+    check_once(spark, tables)
+    assert sum(one.counts.get("done_again", 0) for one in summaries) >= 1
+    for one in summaries:
+        check_accounts(one)
+    written = [row.run_id for row in rows_of(spark, tables, "programs")]
+    assert len(set(written)) == 1
+
+
+def test_a_second_run_of_the_same_command_is_refused_by_name(
+    spark: Any, tables: str, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_work, go_on = threading.Event(), threading.Event()
+    append = Commits.append
+
+    def waiting(self: Commits, rows: Any, table: str) -> None:
+        if table == "programs":
+            at_work.set()
+            go_on.wait(300)
+        append(self, rows, table)
+
+    monkeypatch.setattr(Commits, "append", waiting)
+    with ThreadPoolExecutor(1) as threads:
+        one = threads.submit(run, spark.newSession(), source, tables, preflight="off")
+        assert at_work.wait(300)
+        try:
+            with pytest.raises(BusyError, match="another run of the same refine"):
+                run(spark.newSession(), source, tables, preflight="off")
+        finally:
+            go_on.set()
+        check_accounts(one.result())
+    check_once(spark, tables)
+
+
+def test_a_large_file_is_read_once_and_committed_in_parts(
+    spark: Any, tables: str, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sizes, "SMALLEST_BATCH", 1_500)
+    since = last_query(spark)
+    session = spark.newSession()
+    for name, value in SHOW_PATHS.items():
+        session.conf.set(name, value)
+    done = run(session, source, tables, batch_bytes=1, preflight="off")
+    check_accounts(done)
+    check_once(spark, tables)
+    history = spark.sql(f"DESCRIBE HISTORY delta.`{tables}/programs`").collect()
+    appends = [row for row in history if row.operation == "WRITE"]
+    assert len(appends) == -(-done.counts["bytes_written"] // 3_000) > 2
+    assert all(done.run_id in row.userMetadata for row in appends)
+    whole = spark.sql(f"DESCRIBE DETAIL delta.`{source}`").first().sizeInBytes
+    assert 0 < scanned_bytes(spark, source, since) <= 1.1 * whole
+    assert not list(Path(tables).rglob("staged/*")), "what was staged between two commits is gone"
