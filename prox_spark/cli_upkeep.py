@@ -39,9 +39,12 @@ def maintain(
         float, typer.Option(help="Remove files that no version of the last so many hours needs; under 168 is risky.")
     ] = 168,
     vacuum: Annotated[bool, typer.Option(help="Without it files are only put together.")] = True,
+    cluster: Annotated[bool, typer.Option("--cluster", help="Lay rows out by doc_id; the first time rewrites all.")] = (
+        False
+    ),
 ) -> None:
     """Put small files together and remove old ones; to be scheduled after the jobs, not beside them."""
-    _run("maintain", "putting files together", tables, retain_hours if vacuum else None)
+    _run("maintain", "putting files together", tables, retain_hours if vacuum else None, cluster)
 
 
 def migrate(tables: Tables) -> None:

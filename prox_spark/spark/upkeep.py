@@ -15,12 +15,15 @@ from pyspark.sql import functions as F
 from prox_spark.errors import ConfigError, SourceError
 from prox_spark.schemas import SCHEMA_PROPERTY, SCHEMA_VERSION, TABLES, column_ddl
 from prox_spark.spark.ledger import runs_row, utc_now, versions
+from prox_spark.spark.removal import HOLDING, remove
+from prox_spark.spark.staging import clear_staged
 from prox_spark.spark.tables import Tables
 
 # Delta's own bound: a reader that began before a VACUUM may need files this old.
 SAFE_HOURS = 168
 _CHECK = "spark.databricks.delta.retentionDurationCheck.enabled"
-_IDS = "prox_spark_forget"
+# Where slices stage what they write between two commits.
+STAGED = "{}/*/*/staged/*"
 
 
 @dataclass(frozen=True)
@@ -55,31 +58,28 @@ def forget(spark: SparkSession, location: str, ids: str) -> list[Upkeep]:
     there = _there(spark, tables)
     started = utc_now()
     named = _read_ids(spark, ids)
-    named.createOrReplaceTempView(_IDS)
     done = []
-    for table in there:
-        if "doc_id" not in TABLES[table].names:
-            continue
-        deleted = 0
+    for table in (name for name in there if name in HOLDING):
+        deleted: dict[str, int] = {}
 
-        def delete(name: str = tables.name(table)) -> None:
-            nonlocal deleted
-            # A MERGE, because Delta's DELETE takes no subquery.
-            merged = spark.sql(f"MERGE INTO {name} t USING {_IDS} s ON t.doc_id = s.doc_id WHEN MATCHED THEN DELETE")
-            row = merged.select("num_deleted_rows").first()
-            deleted = 0 if row is None else row[0]
+        def delete(table: str = table, deleted: dict[str, int] = deleted) -> None:
+            deleted.update(remove(spark, tables, named, (table,)))
 
         found = _measured(spark, tables, table, delete)
-        done.append(Upkeep(table, deleted, *found))
-    spark.catalog.dropTempView(_IDS)
-    _empty_staged(spark, tables)
+        done.append(Upkeep(table, deleted[table], *found))
+    clear_staged(spark, STAGED.format(tables.progress(spark, None)))
     _record(spark, tables, "forget", started, {f"deleted.{one.table}": one.deleted for one in done})
     return done
 
 
-def maintain(spark: SparkSession, location: str, hours: float | None = SAFE_HOURS) -> list[Upkeep]:
+def maintain(
+    spark: SparkSession, location: str, hours: float | None = SAFE_HOURS, cluster: bool = False
+) -> list[Upkeep]:
     """Put the small files of every table under ``location`` together, and remove the files of older versions.
 
+    What runs that were killed had staged between two commits goes as well, so no job may run on the tables meanwhile.
+    cluster: lay rows out by doc_id (Delta's liquid clustering), from now on and by every later call; the first one
+    rewrites the tables. ConfigError where this runtime has none.
     hours: files that no version of the last so many hours needs are removed; None removes none. Below 168 hours a job
     or a query that runs meanwhile may fail, and time travel ends sooner. Raises SourceError where there are no tables,
     ConfigError for negative hours.
@@ -93,13 +93,16 @@ def maintain(spark: SparkSession, location: str, hours: float | None = SAFE_HOUR
     for table in there:
         name = tables.name(table)
 
-        def put_together(name: str = name) -> None:
+        def put_together(name: str = name, holding: bool = table in HOLDING) -> None:
+            if cluster and holding:
+                _cluster(spark, name)
             spark.sql(f"OPTIMIZE {name}")
             if hours is not None:
                 with _short_retention(spark, hours):
                     spark.sql(f"VACUUM {name} RETAIN {hours} HOURS")
 
         done.append(Upkeep(table, 0, *_measured(spark, tables, table, put_together)))
+    clear_staged(spark, STAGED.format(tables.progress(spark, None)))
     _record(spark, tables, "maintain", started, {f"files.{one.table}": one.files_after for one in done})
     return done
 
@@ -130,6 +133,18 @@ def migrate(spark: SparkSession, location: str) -> list[Migration]:
     if done:
         _record(spark, tables, "migrate", started, {f"added.{one.table}": len(one.added) for one in done})
     return done
+
+
+def _cluster(spark: SparkSession, name: str) -> None:
+    """Cluster a table by doc_id, if it is not."""
+    row = spark.sql(f"DESCRIBE DETAIL {name}").first()
+    if row is not None and "clusteringColumns" in row and row["clusteringColumns"]:
+        return
+    try:
+        spark.sql(f"ALTER TABLE {name} CLUSTER BY (doc_id)")
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(f"this Spark and Delta cannot cluster {name}: {reason}. Leave --cluster out") from None
 
 
 def _there(spark: SparkSession, tables: Tables, versioned: bool = True) -> list[str]:
@@ -175,20 +190,6 @@ def _short_retention(spark: SparkSession, hours: float) -> Iterator[None]:
         yield
     finally:
         spark.conf.set(_CHECK, str(before))
-
-
-def _empty_staged(spark: SparkSession, tables: Tables) -> None:
-    """Overwrite what slices staged between two commits: it holds texts, and the next slice writes it anew."""
-    files = spark.read.format("binaryFile").option("pathGlobFilter", "*.parquet")
-    try:
-        staged = files.load(f"{tables.progress(spark, None)}/*/staged/*")
-        folders = staged.select(F.regexp_replace("path", "/[^/]+$", "").alias("folder")).distinct()
-        # A handful of names a stream, whatever the tables hold.
-        names = [row["folder"] for row in folders.toLocalIterator()]
-    except AnalysisException:
-        return
-    for name in names:
-        spark.createDataFrame([], "doc_id STRING").write.mode("overwrite").parquet(name)
 
 
 def _record(spark: SparkSession, tables: Tables, command: str, started: datetime, counts: dict[str, int]) -> None:

@@ -49,17 +49,26 @@ def test_forgotten_documents_are_in_no_table_and_after_maintain_in_no_file(
     assert (last.command, last.counts["deleted.refined"]) == ("forget", 1)
     old = spark.read.format("delta").option("versionAsOf", 3).load(f"{tables}/refined")
     assert old.columns, "the table's past is still there"
+    # A run that was killed has left what it had staged.
+    staged = Path(tables) / "_progress" / "key" / "refine-key" / "staged" / "run" / "slice"
+    old.where("doc_id = 'b'").coalesce(1).write.parquet(str(staged))
     maintain(spark, tables, hours=0)
+    assert not staged.parent.exists()
     for path in Path(tables).rglob("*.parquet"):
         found = spark.read.parquet(str(path))
         if "text" in found.columns:
             assert not found.where(found.text.contains("was to be forgotten")).count(), path
+    # Not even the beginning of a text that was the smallest or largest of its file.
+    log = "".join(path.read_text() for path in Path(tables).rglob("_delta_log/*.json"))
+    assert "This line has quite" not in log and '"doc_id":"b"' in log.replace("\\", "")
 
 
 def test_small_files_become_few_and_rows_stay(spark: Any, tables: str) -> None:
     before = {name: len(rows_of(spark, tables, name)) for name in ("programs", "refined", "quarantine")}
     done = {one.table: one for one in maintain(spark, tables)}
     assert done["programs"].files_after == 1 < done["programs"].files_before
+    maintain(spark, tables, hours=None, cluster=True)
+    assert spark.sql(f"DESCRIBE DETAIL delta.`{tables}/refined`").first().clusteringColumns == ["doc_id"]
     assert before == {name: len(rows_of(spark, tables, name)) for name in before}
     assert spark.conf.get("spark.databricks.delta.retentionDurationCheck.enabled", "true") == "true"
 
