@@ -7,14 +7,13 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from random import Random
 
 from prox_spark.errors import ConfigError, SourceError
 from prox_spark.program.dialects import get_dialect
 from prox_spark.training.alignment import TooLong
-from prox_spark.training.data import read_pages
+from prox_spark.training.data import foreign_lines, read_pages
 from prox_spark.training.heldout_negatives import heldout_negatives
 from prox_spark.training.labelling import LabelledLine, labelled_lines, written_for
 from prox_spark.training.negatives import negative
@@ -26,7 +25,6 @@ from prox_spark.training.splitting import Groups, in_share
 SPLITS = ("train", "valid")
 # A gold text below this many words is no example of a document that is worth keeping.
 _LEAST_CLEAN_WORDS = 30
-_FOREIGN_LINES = 5000
 
 
 @dataclass(frozen=True)
@@ -220,15 +218,7 @@ class _Builder:
 def _pool(path: Path, languages: Counter[str]) -> tuple[list[Page], list[str]]:
     """Pages in a file's main language, and lines in its others, for making documents."""
     main = _main(languages)
-    others = tuple(sorted(set(languages) - {main}))
-    pages = read_pages(path, (main,))
-    lines = (
-        line
-        for page in read_pages(path, others)
-        for line, remove in zip(page.lines, page.remove, strict=True)
-        if not remove and line.strip()
-    )
-    return pages, list(islice(lines, _FOREIGN_LINES))
+    return read_pages(path, (main,)), foreign_lines(path, (main,))
 
 
 def _main(languages: Counter[str]) -> str:

@@ -19,6 +19,9 @@ from prox_spark.training.page import Page
 MAX_LINES = 150
 # Share of documents that are a text as a human kept it.
 _WHOLE = 0.3
+# Share of documents that go on and on, up to so many lines: among labelled pages most long ones are lists of comments and
+# links, and a model that has seen only these takes a book for one.
+_LONG, LONG_LINES = 0.15, 2000
 _NAMES = ("anna", "mike_77", "Tobias", "jlr", "OldSailor", "priya", "dr. no", "Marta", "guest1204", "kernelpanic")
 _BULLETS = ("- ", "* ", "• ", "", "", "1")
 _SEPARATORS = ("\t", " | ", "  ", "; ", ", ")
@@ -26,10 +29,11 @@ _SEPARATORS = ("\t", " | ", "  ", "; ", ", ")
 
 def clean(pages: Sequence[Page], chance: Random) -> tuple[str, ...]:
     """The lines of one document of which all is content."""
-    text = _text(pages, chance)
+    long = chance.random() < _LONG
+    text = [line for _ in range(chance.randint(5, 40) if long else 1) for line in _text(pages, chance)]
     if chance.random() >= _WHOLE:
         text = chance.choice(list(KINDS.values()))(text, chance)
-    return tuple(text[:MAX_LINES]) or ("Nothing here is noise, and little is here.",)
+    return tuple(text[: LONG_LINES if long else MAX_LINES]) or ("Nothing here is noise, and little is here.",)
 
 
 def part(text: list[str], chance: Random) -> list[str]:

@@ -6,8 +6,9 @@ import gzip
 import hashlib
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,9 @@ MAX_WEIGHT_WORDS = 100
 _COMMENT_WEIGHT = 0.5
 _NEGATIVE_WEIGHT = 0.3
 _SHORT_WORDS = 8
+# What is worth dropping shows within a few lines; long made documents would cost what pages need.
+_NEGATIVE_CHUNKS = 2
+_FOREIGN_LINES = 5000
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,20 @@ def read_pages(path: Path, languages: tuple[str, ...] = ("en",)) -> list[Page]:
     with gzip.open(path, "rt", encoding="utf-8") as file:
         records = (json.loads(line) for line in file)
         return [_page(record) for record in records if record["lang"] in languages and not collapsed(record)]
+
+
+def foreign_lines(path: Path, languages: tuple[str, ...]) -> list[str]:
+    """The first some thousand lines worth keeping of a file's pages in other languages than these."""
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        records = (json.loads(line) for line in file)
+        kept = (
+            line["text"]
+            for record in records
+            if record["lang"] not in languages and not collapsed(record)
+            for line in record["lines"]
+            if line["label"] == "keep" and line["text"].strip()
+        )
+        return list(islice(kept, _FOREIGN_LINES))
 
 
 def _page(record: dict[str, Any]) -> Page:
@@ -100,8 +118,13 @@ def example(page: Page, prompt: CompactFormat, nothing: bool | None = None) -> E
     return Example(chunks, line_shapes(page.lines), page.remove, page.weights, nothing)
 
 
-def epoch(pages: list[Page], prompt: CompactFormat, recipe: Recipe, number: int) -> Iterator[Example]:
-    """Every page, in an order that the seed and the epoch's number decide, with made documents among them."""
+def epoch(
+    pages: list[Page], prompt: CompactFormat, recipe: Recipe, number: int, foreign: Sequence[str] = ()
+) -> Iterator[Example]:
+    """Every page, in an order that the seed and the epoch's number decide, with made documents among them.
+
+    foreign: lines of other languages than the recipe's, for documents worth dropping.
+    """
     chance = random.Random(f"{recipe.seed}/{number}")
     order = list(pages)
     chance.shuffle(order)
@@ -110,7 +133,8 @@ def epoch(pages: list[Page], prompt: CompactFormat, recipe: Recipe, number: int)
         worth = None if all(page.remove) else False
         yield _some(example(_forgiving(page, recipe), prompt, worth), chance, recipe.max_chunks)
         if chance.random() < recipe.negative_rate:
-            yield _some(example(_negative(pages, chance), prompt, nothing=True), chance, recipe.max_chunks)
+            made = example(_negative(pages, chance, foreign), prompt, nothing=True)
+            yield _some(made, chance, _NEGATIVE_CHUNKS)
         if chance.random() < recipe.clean_rate:
             lines = clean(pages, chance)
             whole = Page.made(lines, False, map(_line_weight, lines))
@@ -127,9 +151,9 @@ def _forgiving(page: Page, recipe: Recipe) -> Page:
     return replace(page, weights=tuple(weights))
 
 
-def _negative(pages: list[Page], chance: random.Random) -> Page:
+def _negative(pages: list[Page], chance: random.Random, foreign: Sequence[str]) -> Page:
     """A document worth dropping. Its short lines are boilerplate as well; of its long ones nobody knows."""
-    _, lines = negative(pages, chance)
+    _, lines = negative(pages, chance, foreign)
     weights = (_NEGATIVE_WEIGHT if len(line.split()) <= _SHORT_WORDS else 0.0 for line in lines)
     return Page.made(lines, True, weights)
 

@@ -37,11 +37,11 @@ class Recipe(BaseModel):
     weight_decay: float = 0.01
     warmup: float = Field(0.03, description="share of the run; constant afterwards")
     decay: float = Field(0.5, description="share of the run at the end in which the rate falls to zero")
-    negative_rate: float = Field(0.1, description="made documents worth dropping, for every page")
+    negative_rate: float = Field(0.6, description="made documents worth dropping, for every page")
     clean_rate: float = Field(0.2, description="made documents of which all is content, for every page")
     clean_share: float = Field(0.25, description="a text with at most this share to remove counts as clean")
     clean_weight: float = Field(2.0, description="how much more a line to keep counts in a clean text")
-    document_loss: float = Field(0.2, description="weight of the document verdict's loss")
+    document_loss: float = Field(0.3, description="weight of the document verdict's loss")
     max_chunks: int = Field(6, description="chunks in a row taken from one page an epoch")
     development_pages: int = Field(20, description="pages of each rendering scored while training")
     evaluate_every: int = Field(100, description="steps")

@@ -66,7 +66,8 @@ def train(
     progress = _resume(directory, model, optimizer, recipe) if resume else Progress()
     log = Log(directory / "log.jsonl", fresh=progress.step == 0)
     log.write(pages=len(training), development=len(development), **vars(progress))
-    batches = _batches(training, prompt, recipe, progress.tokens)
+    foreign = data.foreign_lines(recipe.data, recipe.languages)
+    batches = _batches(training, foreign, prompt, recipe, progress.tokens)
     while progress.tokens < recipe.tokens and progress.seconds < recipe.minutes * 60:
         _step(model, optimizer, next(batches), recipe, progress, log)
         if progress.step % recipe.checkpoint_every == 0:
@@ -131,11 +132,13 @@ def _optimizer(model: LineScorer, recipe: Recipe) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=recipe.weight_decay)
 
 
-def _batches(pages: list[Page], prompt: CompactFormat, recipe: Recipe, skip: int) -> Iterator[Batch]:
+def _batches(
+    pages: list[Page], foreign: list[str], prompt: CompactFormat, recipe: Recipe, skip: int
+) -> Iterator[Batch]:
     """Batches without end; those that a resumed run has seen are passed over."""
     seen = 0
     for number in count():
-        epoch = data.epoch(pages, prompt, recipe, number)
+        epoch = data.epoch(pages, prompt, recipe, number, foreign)
         for batch in batched(epoch, recipe.tokens_a_step, recipe.tokens_a_batch):
             seen += batch.tokens
             if seen > skip:
