@@ -19,8 +19,8 @@ from prox_spark.training.page import Page
 MAX_LINES = 150
 # Share of documents that are a text as a human kept it.
 _WHOLE = 0.3
-# Share of documents that go on and on, up to so many lines: among labelled pages most long ones are lists of comments and
-# links, and a model that has seen only these takes a book for one.
+# Share of documents that go on and on, up to so many lines: among labelled pages most long ones are lists of comments
+# and links, and a model that has seen only these takes a book for one.
 _LONG, LONG_LINES = 0.15, 2000
 _NAMES = ("anna", "mike_77", "Tobias", "jlr", "OldSailor", "priya", "dr. no", "Marta", "guest1204", "kernelpanic")
 _BULLETS = ("- ", "* ", "• ", "", "", "1")

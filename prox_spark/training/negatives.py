@@ -14,7 +14,7 @@ from itertools import pairwise
 from random import Random
 
 from prox_spark.training import nonsense
-from prox_spark.training.nonsense import MAX_LINES
+from prox_spark.training.nonsense import MAX_LINES, kept_lines, sentences_of
 from prox_spark.training.page import Page
 from prox_spark.training.spinning import load_templates, spin
 
@@ -65,7 +65,7 @@ def teasers(pages: Sequence[Page], chance: Random) -> list[str]:
     lines = []
     for _ in range(chance.randint(4, 18)):
         page = chance.choice(pages)
-        start = next((line for line in nonsense.kept_lines(page) if len(line.split()) > 15), "")
+        start = next((line for line in kept_lines(page) if len(line.split()) > 15), "")
         cut = " ".join(start.split()[: chance.randint(8, 24)])
         lines.append(_title(page, chance))
         lines += [f"{cut}{chance.choice(('…', '...', ' [...]', ' Read more', ' More »'))}"] if cut else []
@@ -110,7 +110,7 @@ def tags(pages: Sequence[Page], chance: Random) -> list[str]:
 def word_salad(pages: Sequence[Page], chance: Random) -> list[str]:
     """Words of one or several pages in no order, in lines as long as the page's own."""
     sources = [chance.choice(pages) for _ in range(chance.randint(1, 3))]
-    words = [word for page in sources for line in nonsense.kept_lines(page) for word in line.split()]
+    words = [word for page in sources for line in kept_lines(page) for word in line.split()]
     # Whole phrases that stay together make the salad harder to tell from text.
     size = chance.choice((1, 1, 2, 3, 5))
     phrases = [words[start : start + size] for start in range(0, len(words), size)]
@@ -122,7 +122,7 @@ def chain(pages: Sequence[Page], chance: Random) -> list[str]:
     """A walk along pairs of words: locally fluent, without sense."""
     followers: dict[str, list[str]] = {}
     words = [
-        word for _ in range(chance.randint(3, 12)) for line in nonsense.kept_lines(chance.choice(pages)) for word in line.split()
+        word for _ in range(chance.randint(3, 12)) for line in kept_lines(chance.choice(pages)) for word in line.split()
     ]
     for word, following in pairwise(words):
         followers.setdefault(word, []).append(following)
@@ -146,7 +146,7 @@ def stuffing(pages: Sequence[Page], chance: Random) -> list[str]:
     page = chance.choice(pages)
     terms, rate = [_term(page, chance) for _ in range(chance.randint(1, 4))], chance.uniform(0.12, 0.35)
     lines = []
-    for line in nonsense.kept_lines(page):
+    for line in kept_lines(page):
         words = [chance.choice(terms) if chance.random() < rate else word for word in line.split()]
         lines.append(" ".join(words))
         if chance.random() < 0.25:
@@ -197,7 +197,7 @@ def logs(pages: Sequence[Page], chance: Random) -> list[str]:
 
 def encoded(pages: Sequence[Page], chance: Random) -> list[str]:
     """Bytes as text, with or without the header of a mail or a key."""
-    data = "\n".join(nonsense.kept_lines(chance.choice(pages))).encode() if chance.random() < 0.5 else chance.randbytes(6000)
+    data = "\n".join(kept_lines(chance.choice(pages))).encode() if chance.random() < 0.5 else chance.randbytes(6000)
     width, count = chance.choice((48, 57, 60, 96)), _length(chance)
     pieces = [data[start : start + width] for start in range(0, len(data), width)][:count]
     as_hex = chance.random() < 0.4
@@ -282,7 +282,7 @@ def _title(page: Page, chance: Random) -> str:
 
 def _term(page: Page, chance: Random) -> str:
     """A phrase of one to three longer words that stand side by side in the page."""
-    lines = nonsense.kept_lines(page) or page.lines
+    lines = kept_lines(page) or page.lines
     for _ in range(_TRIES):
         words = _WORD.findall(chance.choice(lines)) if lines else []
         if words:
@@ -292,7 +292,7 @@ def _term(page: Page, chance: Random) -> str:
 
 
 def _sentences(page: Page, chance: Random) -> list[str]:
-    sentences = nonsense.sentences_of(page)
+    sentences = sentences_of(page)
     chance.shuffle(sentences)
     return sentences
 
