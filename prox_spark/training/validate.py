@@ -32,15 +32,15 @@ def line_scores(
     return torch.sigmoid(found.float()).tolist(), float(torch.sigmoid(nothing.float()))
 
 
-def score_pages(model: LineScorer, prompt: CompactFormat, pages: list[Page]) -> list[Scored]:
+def score_pages(model: LineScorer, prompt: CompactFormat, pages: list[Page], fast: bool = True) -> list[Scored]:
     """Score every page once; validation and calibration are arithmetic on these."""
-    return [Scored(page, *line_scores(model, prompt, page.lines)) for page in pages]
+    return [Scored(page, *line_scores(model, prompt, page.lines, fast)) for page in pages]
 
 
-def score_gold(model: LineScorer, prompt: CompactFormat, pages: list[Page]) -> list[list[float]]:
+def score_gold(model: LineScorer, prompt: CompactFormat, pages: list[Page], fast: bool = True) -> list[list[float]]:
     """Line scores of the pages' gold texts, each once: of texts of which nothing is to be removed."""
     texts = sorted({page.gold for page in pages if page.gold.strip()})
-    return [line_scores(model, prompt, text.split("\n"))[0] for text in texts]
+    return [line_scores(model, prompt, text.split("\n"), fast)[0] for text in texts]
 
 
 def validate(model: LineScorer, prompt: CompactFormat, pages: list[Page], most: int) -> dict[str, float]:
