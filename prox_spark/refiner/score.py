@@ -14,7 +14,6 @@ from prox_spark.refiner.written import Written, padded
 from prox_spark.text.chunks import Chunk
 
 INPUTS = ("input_ids", "line_positions")
-MASK = "attention_mask"
 OUTPUT = "line_vectors"
 JUDGE_INPUTS = ("vectors", "shapes")
 JUDGE_OUTPUTS = ("line_scores", "document_score")
@@ -22,15 +21,14 @@ JUDGE_OUTPUTS = ("line_scores", "document_score")
 
 class ScoreEngine:
     """Graph inputs, all int64: ``input_ids`` [batch, tokens], padded on the right, where a causal model never looks;
-    ``line_positions`` [lines], flat indices into batch x tokens of the tokens that end a line; in graphs of older
-    exports ``attention_mask`` [batch, tokens]. Output, float32: ``line_vectors`` [lines, width].
-    ``run`` may be called by several threads at once. Raises EngineError for another graph.
+    ``line_positions`` [lines], flat indices into batch x tokens of the tokens that end a line. Output, float32:
+    ``line_vectors`` [lines, width]. ``run`` may be called by several threads at once. Raises EngineError for another
+    graph.
     """
 
     def __init__(self, session: Session) -> None:
         self.session = session.session
-        self.masked = any(value.name == MASK for value in self.session.get_inputs())
-        _expect(session, (*INPUTS, MASK) if self.masked else INPUTS, (OUTPUT,))
+        _expect(session, INPUTS, (OUTPUT,))
 
     def run(self, chunks: Sequence[Chunk]) -> list[Written]:
         """Vectors of every chunk's lines."""
@@ -42,18 +40,16 @@ class ScoreEngine:
             raise EngineError("the graph gave a number that is not finite")
         return [Written(line_vectors=own) for own in np.split(vectors, np.cumsum(lines)[:-1])]
 
-    def feed(self, chunks: Sequence[Chunk]) -> dict[str, npt.NDArray[np.int64]]:
+    @staticmethod
+    def feed(chunks: Sequence[Chunk]) -> dict[str, npt.NDArray[np.int64]]:
         """The graph's inputs for chunks of one padded length."""
         length = padded(chunks[0])
         ids = np.zeros((len(chunks), length), dtype=np.int64)
-        mask = np.zeros_like(ids)
         positions = []
         for row, chunk in enumerate(chunks):
             ids[row, : len(chunk.token_ids)] = chunk.token_ids
-            mask[row, : len(chunk.token_ids)] = 1
             positions.append(np.asarray(chunk.line_ends, dtype=np.int64) + row * length)
-        inputs = {"input_ids": ids, "line_positions": np.concatenate(positions)}
-        return {**inputs, MASK: mask} if self.masked else inputs
+        return {"input_ids": ids, "line_positions": np.concatenate(positions)}
 
 
 class LineJudge:
