@@ -20,6 +20,7 @@ from prox_spark.cli_annotate import annotate
 from prox_spark.cli_data import build_data
 from prox_spark.cli_diff import diff
 from prox_spark.cli_evaluate import evaluate
+from prox_spark.cli_retry import retry
 from prox_spark.cli_upkeep import forget, maintain, migrate
 from prox_spark.config import (
     Caution,
@@ -136,6 +137,8 @@ NewWords = Annotated[bool | None, _option(_HOW, "--allow-new-words", help="Let p
 Device = Annotated[str, _option(_RUN, help="auto, cpu, cuda or cuda:N.")]
 Preflight = Annotated[PreflightMode, _option(_RUN, help="What an odd sample of the source does.")]
 PreflightDocuments = Annotated[int | None, _option(_RUN, help="Size of that sample.", setting="preflight_documents")]
+MaxTokens = Annotated[int | None, _option(_RUN, help="More in a document: quarantined.", setting="max_tokens")]
+MaxSeconds = Annotated[float | None, _option(_RUN, help="More for a document: quarantined.", setting="max_seconds")]
 MaxErrorRate = Annotated[float | None, _option(_RUN, help="Share that may fail.", setting="max_error_rate")]
 BatchBytes = Annotated[int | None, _option(_RUN, help="Source bytes a micro-batch; default: as measured.")]
 MaxBatches = Annotated[int | None, _option(_RUN, help="Stop after so many micro-batches.")]
@@ -173,6 +176,8 @@ def refine(
     device: Device = "auto",
     preflight: Preflight = "fail",
     preflight_documents: PreflightDocuments = None,
+    max_tokens: MaxTokens = None,
+    max_seconds: MaxSeconds = None,
     max_error_rate: MaxErrorRate = None,
     batch_bytes: BatchBytes = None,
     max_batches: MaxBatches = None,
@@ -204,6 +209,8 @@ def write(
     device: Device = "auto",
     preflight: Preflight = "fail",
     preflight_documents: PreflightDocuments = None,
+    max_tokens: MaxTokens = None,
+    max_seconds: MaxSeconds = None,
     max_error_rate: MaxErrorRate = None,
     batch_bytes: BatchBytes = None,
     max_batches: MaxBatches = None,
@@ -251,6 +258,7 @@ def execute(
 
 
 app.command()(annotate)
+app.command()(retry)
 
 
 @app.command()

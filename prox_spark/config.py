@@ -15,7 +15,7 @@ Mode = Literal["refine", "tag"]
 Policy = Literal["strict", "gair"]
 Caution = Literal["cautious", "balanced", "aggressive"]
 PreflightMode = Literal["fail", "warn", "off"]
-Command = Literal["refine", "write", "execute", "annotate"]
+Command = Literal["refine", "write", "execute", "annotate", "retry"]
 
 # `--id-column text_hash`: the id is the sha256 of the text, for sources that have none.
 HASH_ID = "text_hash"
@@ -68,6 +68,7 @@ class JobSettings(_Frozen):
     batch_bytes: source bytes of a micro-batch; default: ten minutes of work as the last run measured it, else 128 MiB.
     max_batches: stop after so many micro-batches (the next run goes on); default: all there are.
     write_partitions: tasks of WRITE in a micro-batch; default: the session's shuffle partitions.
+    max_tokens, max_seconds: most that a document may take of a refiner, else it goes to quarantine; None: no bound.
     max_error_rate: share of documents whose programs may fail before the run stops (exit code 3).
     write_key: which programs `execute` takes where `programs` holds those of several refiners.
     checkpoints: where streams keep their progress; default: under the tables.
@@ -98,6 +99,8 @@ class JobSettings(_Frozen):
     batch_bytes: int | None = Field(default=None, ge=1)
     max_batches: int | None = Field(default=None, ge=1)
     write_partitions: int | None = Field(default=None, ge=1)
+    max_tokens: int | None = Field(default=1_000_000, ge=1)
+    max_seconds: float | None = Field(default=None, gt=0.0)
     max_error_rate: float = Field(default=0.05, ge=0.0, le=1.0)
     write_key: str | None = None
     checkpoints: str | None = None

@@ -36,9 +36,17 @@ QUARANTINE_REASONS = {
     "too_large": "more bytes than guards.max_bytes",
     "too_many_lines": "more lines than guards.max_lines",
     "duplicate_id": "the id stands in one slice with several texts; all of them are here",
-    "program_error": "the refiner failed on this document (detail: programs.error)",
+    "too_many_tokens": "more tokens than max_tokens",
+    "too_slow": "the refiner took longer than max_seconds for this document",
+    "out_of_memory": "the refiner ran out of memory on this document, without any other beside it",
+    "tokenizer_failed": "the refiner's tokenizer failed on the text",
+    "program_error": "the refiner failed on this document in another way (detail: programs.error)",
 }
-
+# Reasons that another try can change: with other limits, another refiner, more memory.
+RETRIED = (
+    *("too_large", "too_many_lines", "too_many_tokens", "too_slow"),
+    *("out_of_memory", "tokenizer_failed", "program_error"),
+)
 
 # Why an annotation has no use (`annotations.error`).
 ANNOTATION_ERRORS = {
@@ -233,7 +241,7 @@ RUNS = Table(
     ("run_id",),
     (
         Column("run_id", "STRING", "random, unique", nullable=False),
-        Column("command", "STRING", "refine, write, execute, annotate, maintain, forget or migrate"),
+        Column("command", "STRING", "refine, write, execute, annotate, retry, maintain, forget or migrate"),
         Column("source", "STRING", "path or table name"),
         Column("source_version", "BIGINT", "version of a Delta source when the run began"),
         Column("started_at", "TIMESTAMP", "UTC"),
@@ -259,7 +267,9 @@ RUNS = Table(
             "MAP<STRING, STRING>",
             "of prox_spark, Python, Spark, Delta and the libraries that decide a result; and the workers' processor",
         ),
-        Column("settings", "STRING", "JSON: job (the settings), refiner (dialect, languages, thresholds), annotate"),
+        Column(
+            "settings", "STRING", "JSON: job (the settings), refiner (dialect, languages, thresholds), annotate, retry"
+        ),
         Column("error", "STRING", "what ended the run early; null: it finished"),
     ),
 )

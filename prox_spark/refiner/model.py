@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ import numpy as np
 from prox_spark.program.parser import parse_program
 from prox_spark.program.programs import ChunkProgram, DocumentPrograms
 from prox_spark.program.scores import program_from_scores
+from prox_spark.refiner.budget import code_of, describe, of_a_text, told
 from prox_spark.refiner.bundle import Bundle
 from prox_spark.refiner.decode import DecodeEngine
 from prox_spark.refiner.device import Session, default_threads, open_session
@@ -37,17 +39,20 @@ SCORE_BATCH_TOKENS = 512
 SCORE_WINDOW_TOKENS = 16_384
 # Lines that are judged together; longer documents are judged in sections.
 SECTION_LINES = 4_096
-_ERROR_CHARS = 500
+# A character is this many tokens at most, in tokenizers that spell bytes.
+TOKENS_A_CHAR = 4
 
 
 @dataclass
 class _Document:
-    """A document on its way: how many of its prompts are out, and what came back."""
+    """A document on its way: how many of its prompts are out, what came back, and what it took so far."""
 
     text: str
     waiting: int = 0
     closed: bool = False
     error: str | None = None
+    tokens: int = 0
+    seconds: float = 0.0
     chunks: list[ChunkProgram] = field(default_factory=list)
     # Of a scoring engine: chunks whose lines have vectors and no verdict yet, and the verdicts on the sections.
     unjudged: list[tuple[Chunk, Written]] = field(default_factory=list)
@@ -166,19 +171,50 @@ class ModelRefiner(Refiner):
         yield from (self._finish(document) for document in documents)
 
     def _chunks(self, text: str, document: _Document) -> Iterator[Chunk]:
-        """The document's prompts; an error on the way becomes the document's."""
-        try:
-            yield from self.prompt.chunks(text)
-        except Exception as error:  # one text must not end the work on all others
-            document.error = _describe(error)
+        """The document's prompts; an error on the way, or a spent budget, becomes the document's."""
+        most = self.budget.tokens
+        if most is not None and len(text) * TOKENS_A_CHAR > most:
+            # Counted first: nothing is run of a document that would not be run to its end.
+            tokens = 0
+            for chunk in self._made(text, document):
+                tokens += len(chunk.token_ids)
+                if tokens > most:
+                    document.error = told("too_many_tokens", f"more than max_tokens, which is {most}")
+        for chunk in self._made(text, document):
+            document.tokens += len(chunk.token_ids)
+            yield chunk
+
+    def _made(self, text: str, document: _Document) -> Iterator[Chunk]:
+        """Make the document's prompts as long as it has no error; what the tokenizer raises becomes one."""
+        chunks = self.prompt.chunks(text)
+        while self._goes_on(document):
+            began = time.monotonic()
+            try:
+                chunk = next(chunks, None)
+            except BaseException as error:
+                if not of_a_text(error):
+                    raise
+                document.error = describe(error, "tokenizer_failed")
+                return
+            document.seconds += time.monotonic() - began
+            if chunk is None:
+                return
+            yield chunk
+
+    def _goes_on(self, document: _Document) -> bool:
+        """Whether more is to be done for a document: it has no error, and its time is not spent."""
+        most = self.budget.seconds
+        if document.error is None and most is not None and document.seconds > most:
+            took = f"{document.seconds:.1f} s for {document.tokens} tokens or fewer"
+            document.error = told("too_slow", f"{took}, and not done; max_seconds is {most:g}")
+        return document.error is None
 
     def _start(self, queue: list[_Prompt], running: deque[_Window]) -> None:
         """Start on the prompts of a window; wait for the one before it, so that never more than two are held."""
         chunks = [chunk for _, chunk in queue]
-        parts = self._batches(chunks)
-        ordered = [[chunks[i] for i in part] for part in parts]
-        written = self._pool.map(self._written, ordered) if self._pool else map(self._written, ordered)
-        running.append(_Window([[queue[i] for i in part] for part in parts], written))
+        ordered = [[queue[i] for i in part] for part in self._batches(chunks)]
+        written = self._pool.map(self._run, ordered) if self._pool else map(self._run, ordered)
+        running.append(_Window(ordered, written))
         while len(running) > (1 if self._pool else 0):
             self._end(running.popleft())
 
@@ -197,17 +233,34 @@ class ModelRefiner(Refiner):
         _, most_tokens, most_pairs = self._limits()
         return list(batches(chunks, self.batch_size, most_tokens, most_pairs))
 
+    def _run(self, batch: list[_Prompt]) -> list[Written]:
+        """What the engine writes for a batch, but for documents that have failed; in a thread where there is a pool."""
+        documents = {id(document): document for document, _ in batch}
+        going = {key for key, document in documents.items() if self._goes_on(document)}
+        began = time.monotonic()
+        found = iter(self._written([chunk for document, chunk in batch if id(document) in going]))
+        share = (time.monotonic() - began) / len(batch)
+        for document, _ in batch:
+            document.seconds += share
+        return [next(found) if id(document) in going else Written(error=document.error) for document, _ in batch]
+
     def _written(self, chunks: Sequence[Chunk]) -> list[Written]:
-        """Results of a batch; if it fails, of each prompt by itself, so that the error stays where it belongs."""
+        """Results of a batch; if it fails, of each half, down to the one prompt that the error belongs to."""
+        if not chunks:
+            return []
         try:
             return self.engine.run(chunks)
         except Exception as error:  # the runtime raises many kinds, none of them public
             if len(chunks) == 1:
-                return [Written(error=_describe(error))]
-            return [written for chunk in chunks for written in self._written([chunk])]
+                return [Written(error=describe(error))]
+        # Not within the handler: the error's frames hold what the batch had allocated.
+        half = len(chunks) // 2
+        return [*self._written(chunks[:half]), *self._written(chunks[half:])]
 
     def _take(self, document: _Document, chunk: Chunk, written: Written) -> None:
         document.waiting -= 1
+        if written.error is not None and code_of(written.error):
+            document.error = written.error
         if self.judge is not None:
             document.unjudged.append((chunk, written))
             return
@@ -221,7 +274,7 @@ class ModelRefiner(Refiner):
         A section is a run of chunks with at most SECTION_LINES lines together, so it is the same for every batch size,
         and a document with millions of lines never has the vectors of all of them at once.
         """
-        if self.judge is None:
+        if self.judge is None or document.error is not None:
             return
         section: list[tuple[Chunk, Written]] = []
         lines = 0
@@ -251,7 +304,7 @@ class ModelRefiner(Refiner):
                 scores, nothing = judge.judge(lines, np.concatenate(vectors))
                 document.section_scores.append(nothing)
             except Exception as error:  # the runtime raises many kinds, none of them public
-                failed = _describe(error)
+                failed = describe(error)
         threshold = self.info.thresholds["balanced"].line
         for chunk, written in section:
             own, scores = scores[: chunk.lines], scores[chunk.lines :]
@@ -306,7 +359,3 @@ def _program(
         cut_line=chunk.cut_line,
         error=written.error,
     )
-
-
-def _describe(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"[:_ERROR_CHARS]

@@ -10,6 +10,7 @@ from typing import Any
 
 from prox_spark.program.programs import DocumentPrograms
 from prox_spark.program.scores import Thresholds
+from prox_spark.refiner.budget import NO_BOUND, Budget
 
 SCRIPTED = "scripted:"
 RULES = "rules:"
@@ -51,11 +52,13 @@ class Refiner(ABC):
 
     provider: execution provider that the session really has, e.g. ``CPUExecutionProvider``; ``none`` for scripts.
     device: ``cpu`` or ``cuda:N``.
+    budget: what one document may take; to be set before ``write``. Rules cost next to nothing and do not look at it.
     """
 
     info: RefinerInfo
     provider: str
     device: str
+    budget: Budget = NO_BOUND
 
     @staticmethod
     def describe(name_or_path: str | Path) -> RefinerInfo:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from prox_spark.errors import BundleError
 from prox_spark.program.programs import ChunkProgram, DocumentPrograms
 from prox_spark.program.scores import Thresholds, program_from_scores
+from prox_spark.refiner.budget import told
 from prox_spark.refiner.refiner import SCRIPTED, Refiner, RefinerInfo
 from prox_spark.text.lines import split_lines
 
@@ -59,7 +60,13 @@ class ScriptedRefiner(Refiner):
         for text in texts:
             if self.rule is noise and "##CRASH##" in text:
                 raise RuntimeError("scripted crash: the text holds ##CRASH##")
-            yield self._document(text)
+            yield self._within(self._document(text))
+
+    def _within(self, programs: DocumentPrograms) -> DocumentPrograms:
+        most = self.budget.tokens
+        if most is None or programs.prompt_tokens <= most:
+            return programs
+        return DocumentPrograms(None, (), error=told("too_many_tokens", f"{programs.prompt_tokens} words, not {most}"))
 
     def _document(self, text: str) -> DocumentPrograms:
         if self.rule is noise and "##ERROR##" in text:

@@ -86,6 +86,10 @@ ADVICE = {
     "too_large": "Split the document, or raise --max-bytes.",
     "too_many_lines": "Split the document, or raise --max-lines.",
     "duplicate_id": "Make ids unique, or use --id-column text_hash.",
+    "too_many_tokens": "Split the document, or prox-spark retry --reason too_many_tokens with a larger --max-tokens.",
+    "too_slow": "Split the document, or prox-spark retry --reason too_slow with more --max-seconds.",
+    "out_of_memory": "prox-spark retry --reason out_of_memory where workers have more memory.",
+    "tokenizer_failed": "`detail` has the tokenizer's message. It is tried again when text or refiner change.",
     "program_error": "`detail` has the refiner's message. It is tried again when text or refiner change.",
 }
 

@@ -14,6 +14,7 @@ from prox_spark.program.execute import execute
 from prox_spark.program.programs import ChunkProgram, DocumentPrograms
 from prox_spark.program.refined import Guards, Refined
 from prox_spark.program.scores import Thresholds
+from prox_spark.refiner.budget import code_of
 from prox_spark.schemas import EDIT_STRUCT
 from prox_spark.spark import arrow
 
@@ -41,7 +42,7 @@ class ExecutePolicy:
     def apply(self, text: str, programs: DocumentPrograms, language: str | None) -> Refined:
         """Return what becomes of one document; `fallback` with the text as it was when anything at all goes wrong."""
         if programs.error is not None:
-            return Refined(None, "quarantined", "program_error")
+            return Refined(None, "quarantined", code_of(programs.error) or "program_error")
         try:
             refined = execute(
                 text,

@@ -12,6 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from prox_spark.errors import BusyError, ErrorBudgetExceeded, PreflightError, ProxError
+from prox_spark.refiner.budget import CODED, Budget
 from prox_spark.spark import ledger
 from prox_spark.spark.changes import CheckedSlice, check_slice
 from prox_spark.spark.check import explain
@@ -73,6 +74,7 @@ class Slice:
         self.tally = Tally()
         self.cleans_noise: bool | None = None
         self.written = {"written": 0, "write_errors": 0, "prompt_tokens": 0, "new_tokens": 0}
+        self.failed = 0
         # Before this run wrote anything there were no programs: the only errors are those that it counts itself.
         self.first_programs = "programs" in work.empty
 
@@ -111,6 +113,8 @@ class Slice:
         self._quarantine_failed()
         if self.work.command != "write":
             self._execute()
+        # Last, so that a run that is stopped leaves every document of its slices in one place.
+        self._keep_budget()
         self._tell("done")
 
     # ---- CHECK ----
@@ -135,6 +139,7 @@ class Slice:
 
     def _check(self) -> None:
         self.tally = tally = self.count_all()
+        self.desk.bound_batches(tally.largest)
         all_rows, again = self._all_rows(tally), tally.duplicates
         self.report = self.report.add(
             counts={
@@ -267,7 +272,6 @@ class Slice:
             write_seconds=time.monotonic() - began,
         )
         self._tell("write")
-        self._keep_budget()
 
     def _parts(self) -> list[DataFrame]:
         """The documents whose programs are missing, in as many parts as there are to be commits."""
@@ -281,7 +285,8 @@ class Slice:
     def _append_programs(self, documents: DataFrame) -> None:
         """Write documents' programs, and count this slice's rows in `programs`: only its own files are read."""
         work = self.work
-        written = write_checked(documents, work.refiners, work.settings.device)
+        budget = Budget(work.settings.max_tokens, work.settings.max_seconds)
+        written = write_checked(documents, work.refiners, work.settings.device, budget=budget)
         rows = as_programs(written, work.refiners, work.run_id, self.desk.at)
         before = self.written["written"]
         note = self.desk.commits.append(rows, "programs")
@@ -310,8 +315,7 @@ class Slice:
         if errors > rate * written and (errors >= MIN_ERRORS or rate == 0):
             raise ErrorBudgetExceeded(
                 f"the refiner failed on {errors} of {written} documents in this run, max_error_rate is {rate:g}. "
-                "The column `error` of `programs` says why. What was written is kept; the "
-                "next run goes on from this slice"
+                "They are in `quarantine`, stage write, with the reason. What was done stays, and the next run goes on"
             )
 
     # ---- EXECUTE ----
@@ -335,11 +339,12 @@ class Slice:
         if self._failed_keys is None:
             return
         failed = self.todo.join(self._failed_keys, ["doc_id", "text_hash"])
+        code = F.regexp_extract("error", f"^{CODED.pattern}", 1)
         rows = failed.select(
             "doc_id",
             "text_hash",
             F.lit("write").alias("stage"),
-            F.lit("program_error").alias("reason"),
+            F.when(code == "", "program_error").otherwise(code).alias("reason"),
             F.col("error").alias("detail"),
             "text",
             F.lit(None).cast("binary").alias("bytes"),
@@ -347,12 +352,13 @@ class Slice:
             carried_json(self._carried).alias("carried"),
         )
         rows = self.desk.staged(rows, "failed")
-        many = rows.count()
+        counts = {f"quarantined.{row['reason']}": int(row["count"]) for row in rows.groupBy("reason").count().take(100)}
+        self.failed = many = sum(counts.values())
         if many:
             put_in_quarantine(self.desk, rows, "write", known=self.tally.in_quarantine > 0)
             if self.work.command == "write" and self.tally.replaces:
                 take_out(self.desk, "refined", rows)
-            self.report = self.report.add(counts={"quarantined": many, "quarantined.program_error": many})
+            self.report = self.report.add(counts={"quarantined": many, **counts})
 
     def _execute(self) -> None:
         work, settings = self.work, self.work.settings
@@ -412,11 +418,10 @@ class Slice:
         done = sum(counts.values())
         if not done:
             self.desk.commits.need("refined", note)
-        failed = self.report.counts.get("quarantined.program_error", 0)
         counts["other_language"] = sum(int(row["other"]) for row in rows)
         counts["partial"] = sum(int(row["partial"]) for row in rows)
         counts["edits"] = sum(int(row["edits"] or 0) for row in rows)
-        counts["without_programs"] = self.tally.todo - failed - done
+        counts["without_programs"] = self.tally.todo - self.failed - done
         return counts
 
     def _tell(self, stage: str) -> None:

@@ -31,8 +31,9 @@ class Tally:
     reasons: bad rows by reason. done: already executed (refine, execute) or written (write), `done_here`: in this run.
     replaces: rows whose id is in `refined`. superseded: rows in whose place this run had put another one before.
     in_quarantine: rows whose id is there. written: good, with programs. unwritten, unwritten_bytes: good, not done and
-    without programs. good_bytes: bytes of good rows. duplicates: rows with the id and the text of another row.
-    causes: good rows that are not done, by what is new about them (`new`, `text`, `refiner`, `policy`).
+    without programs. good_bytes: bytes of good rows; largest: of the largest of them. duplicates: rows with the id and
+    the text of another row. causes: good rows that are not done, by what is new about them (`new`, `text`, `refiner`,
+    `policy`).
     """
 
     rows: int = 0
@@ -47,6 +48,7 @@ class Tally:
     unwritten: int = 0
     unwritten_bytes: int = 0
     good_bytes: int = 0
+    largest: int = 0
     duplicates: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
     causes: dict[str, int] = field(default_factory=dict)
@@ -134,6 +136,7 @@ def count(placed: DataFrame) -> Tally:
         .agg(
             F.count(F.lit(1)).alias("rows"),
             F.coalesce(F.sum("size_bytes"), F.lit(0)).alias("bytes"),
+            F.coalesce(F.max("size_bytes"), F.lit(0)).alias("largest"),
             many(F.col("_done")).alias("done"),
             many(F.col("_here")).alias("done_here"),
             many(F.col("_replaces")).alias("replaces"),
@@ -151,6 +154,7 @@ def count(placed: DataFrame) -> Tally:
             setattr(tally, name, getattr(tally, name) + int(row[name]))
         if row["reason"] is None:
             tally.good_bytes += int(row["bytes"])
+            tally.largest = max(tally.largest, int(row["largest"]))
             if row["_cause"] is not None:
                 tally.causes[row["_cause"]] = int(row["rows"])
         else:

@@ -15,10 +15,16 @@ from prox_spark.spark.refiners import RefinerSet
 from prox_spark.spark.sources import Source
 from prox_spark.spark.tables import Tables
 
-ARROW_SETTINGS = {
-    "spark.sql.execution.arrow.maxRecordsPerBatch": "256",
-    "spark.sql.execution.arrow.maxBytesPerBatch": str(16 * 1024 * 1024),
-}
+# Of an Arrow batch to Python: rows, and bytes, which one row may exceed. Batches back are bounded in `arrow`.
+BATCH_ROWS = 256
+BATCH_BYTES = 16 * 1024 * 1024
+ROWS_SETTING = "spark.sql.execution.arrow.maxRecordsPerBatch"
+BYTES_SETTING = "spark.sql.execution.arrow.maxBytesPerBatch"
+
+
+def rows_a_batch(largest: int) -> int:
+    """Return how many rows a batch may have when none has more than ``largest`` bytes."""
+    return min(BATCH_ROWS, max(1, BATCH_BYTES // max(1, largest)))
 
 
 @dataclass(frozen=True)
@@ -70,8 +76,13 @@ class Desk:
         self.at: datetime = ledger.utc_now()
         note = f"{work.command} {work.run_id} slice {number}"
         self.commits = Commits(spark, work.tables, work.numbers, work.empty, note)
-        for key, value in ARROW_SETTINGS.items():
-            self._set(key, value)
+        self._set(ROWS_SETTING, str(BATCH_ROWS))
+        self._set(BYTES_SETTING, str(BATCH_BYTES))
+
+    def bound_batches(self, largest: int) -> None:
+        """Bound Arrow batches by bytes where Spark (3.5) counts rows only: as if all were the largest document."""
+        if int(self.spark.version.split(".")[0]) < 4:
+            self._set(ROWS_SETTING, str(rows_a_batch(largest)))
 
     def staged(self, rows: DataFrame, name: str) -> DataFrame:
         """Write rows to files and return what was read back: evaluated once, whatever reads them how often."""

@@ -12,6 +12,7 @@ from prox_spark.errors import BundleError, ConfigError, DeviceError
 from prox_spark.program.execute import primary_language
 from prox_spark.program.programs import DocumentPrograms
 from prox_spark.refiner import Refiner
+from prox_spark.refiner.budget import NO_BOUND, Budget, describe, of_a_text
 from prox_spark.text.language import identify
 
 # These are no text's fault: the task fails, Spark tries it elsewhere, and in the end the job says why.
@@ -25,8 +26,13 @@ MAX_WAITING = 512
 _LOADED: dict[tuple[str, str], Refiner] = {}
 
 
-def load_refiners(paths: tuple[str, ...], fingerprints: tuple[str, ...], device: str) -> list[Refiner]:
-    """Return this process's refiners, loaded at first use; raises BundleError where a worker has another bundle."""
+def load_refiners(
+    paths: tuple[str, ...], fingerprints: tuple[str, ...], device: str, budget: Budget = NO_BOUND
+) -> list[Refiner]:
+    """Return this process's refiners, loaded at first use; raises BundleError where a worker has another bundle.
+
+    budget: what each of them may take for one document.
+    """
     name, device_id, threads = task_device(device)
     refiners = []
     for path, fingerprint in zip(paths, fingerprints, strict=True):
@@ -39,6 +45,7 @@ def load_refiners(paths: tuple[str, ...], fingerprints: tuple[str, ...], device:
                     f"fingerprint {refiner.fingerprint[:12]}, expected {fingerprint[:12]}"
                 )
             _LOADED[key] = refiner
+        _LOADED[key].budget = budget
         refiners.append(_LOADED[key])
     return refiners
 
@@ -132,8 +139,9 @@ def write_safely(refiner: Refiner, texts: Iterable[str]) -> Iterator[DocumentPro
                 yield programs
         except FATAL:
             raise
-        except Exception:
-            pass
+        except BaseException as error:
+            if not of_a_text(error):
+                raise
         if not owed:
             try:
                 owed.append(next(source))
@@ -150,8 +158,10 @@ def _write_one(refiner: Refiner, text: str) -> DocumentPrograms:
         raise
     except StopIteration:
         return DocumentPrograms(None, (), error="the refiner wrote nothing for this document")
-    except Exception as error:
-        return DocumentPrograms(None, (), error=f"{type(error).__name__}: {error}"[:500])
+    except BaseException as error:
+        if not of_a_text(error):
+            raise
+        return DocumentPrograms(None, (), error=describe(error))
 
 
 def _groups(texts: Iterable[str]) -> Iterator[list[str]]:

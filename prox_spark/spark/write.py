@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 
 from prox_spark.program.programs import DocumentPrograms
 from prox_spark.refiner import Refiner
+from prox_spark.refiner.budget import NO_BOUND, Budget
 from prox_spark.schemas import CHUNK_STRUCT, PROGRAMS
 from prox_spark.spark import arrow
 from prox_spark.spark.refiners import RefinerSet, describe_refiners
@@ -30,6 +31,7 @@ class WriteUdf:
 
     passing: also hand the text on, as a last column, for an EXECUTE in the same plan.
     languages: pass over documents that are identified to be in another one; empty: do not identify.
+    budget: what one document may take of each refiner.
     """
 
     paths: tuple[str, ...]
@@ -37,6 +39,7 @@ class WriteUdf:
     device: str
     passing: bool = False
     languages: tuple[str, ...] = ()
+    budget: Budget = NO_BOUND
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Yield the programs of the batches' documents, in order; batches out need not be batches in."""
@@ -54,7 +57,7 @@ class WriteUdf:
         first = next(stream, None)
         if first is None:
             return  # an empty partition loads no model
-        refiners.extend(load_refiners(self.paths, self.fingerprints, self.device))
+        refiners.extend(load_refiners(self.paths, self.fingerprints, self.device, self.budget))
 
         def again() -> Iterator[str]:
             yield first
@@ -90,9 +93,11 @@ class WriteUdf:
         return pa.RecordBatch.from_pydict(columns)
 
 
-def write_checked(checked: DataFrame, refiners: RefinerSet, device: str, passing: bool = False) -> DataFrame:
+def write_checked(
+    checked: DataFrame, refiners: RefinerSet, device: str, passing: bool = False, budget: Budget = NO_BOUND
+) -> DataFrame:
     """Return the programs of documents that passed CHECK (doc_id, text_hash, text): the columns of WRITTEN."""
-    udf = WriteUdf(refiners.paths, refiners.fingerprints, device, passing, refiners.identified)
+    udf = WriteUdf(refiners.paths, refiners.fingerprints, device, passing, refiners.identified, budget)
     schema = WRITTEN + (", text STRING" if passing else "")
     return checked.select("doc_id", "text_hash", "text").mapInArrow(udf, schema)
 

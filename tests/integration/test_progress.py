@@ -58,9 +58,10 @@ def test_stopped_and_resumed_equals_fresh_and_every_document_goes_through_python
         run(spark, source, stopped, batch_bytes=1, max_error_rate=0.1)
     failed = rows_of(spark, stopped, "runs")[0]
     assert failed.error.startswith("ErrorBudgetExceeded")
-    # What was committed stays: the first slice whole, of the second its programs.
-    assert len(rows_of(spark, stopped, "refined")) == 30
+    # What was committed stays: both slices whole, every document of them in one place.
     assert len(rows_of(spark, stopped, "programs")) == 60
+    check_places(spark, stopped, {name for name in IDS if name[0] != "c"})
+    assert Counter(row.reason for row in rows_of(spark, stopped, "quarantine")) == {"program_error": 25}
 
     resumed = run(spark, source, stopped, batch_bytes=1, max_error_rate=1.0)
     assert resumed.counts["slices"] == 2
@@ -71,7 +72,8 @@ def test_stopped_and_resumed_equals_fresh_and_every_document_goes_through_python
     passed = udf_rows(spark, since)
     assert passed["WriteUdf"] == 89
     assert passed["ExecuteUdf"] == 89 - 25
-    assert passed["MeasureUdf"] == 30 + 5  # each run's preflight measures its first slice; it writes nothing twice
+    # Each run's preflight measures its first slice; of the second run's only failures are left.
+    assert passed["MeasureUdf"] == 30
     assert set(plans_with_python(spark, since).values()) == {1}
 
     once = run(spark, source, fresh, batch_bytes=1, max_error_rate=1.0)

@@ -88,21 +88,21 @@ def test_nothing_in_nothing_out(refiner: ModelRefiner) -> None:
 
 
 class Failing:
-    """An engine that fails on marked lengths, as a runtime out of memory would."""
+    """An engine that fails on marked lengths."""
 
     def __init__(self, bad: set[int]) -> None:
         self.bad = bad
 
     def run(self, chunks: Sequence[Chunk]) -> list[Written]:
         if self.bad & {chunk.lines for chunk in chunks}:
-            raise RuntimeError("out of memory")
+            raise RuntimeError("not a number")
         return [Written(line_vectors=np.ones((chunk.lines, WIDTH), np.float32)) for chunk in chunks]
 
 
 def test_an_error_stays_with_its_document(refiner: ModelRefiner) -> None:
     refiner.engine = Failing({3})
     good, bad, after = refiner.write(["a\nb", "a\nb\nc", "a"])
-    assert bad.error == "RuntimeError: out of memory"
+    assert bad.error == "RuntimeError: not a number"
     assert (bad.doc_program, bad.chunks) == (None, ())
     assert good.error is None and after.error is None
     assert good.doc_score is not None
@@ -116,7 +116,7 @@ def test_a_chunk_that_fails_is_kept_and_its_document_too(refiner: ModelRefiner) 
     refiner.engine = Failing({sizes[-1]})
     (programs,) = refiner.write([text])
     assert programs.error is None
-    assert programs.chunks[-1].error == "RuntimeError: out of memory"
+    assert programs.chunks[-1].error == "RuntimeError: not a number"
     assert programs.chunks[0].error is None
     assert (programs.doc_program, programs.doc_score) == ("keep_doc()", None)
 
@@ -124,7 +124,7 @@ def test_a_chunk_that_fails_is_kept_and_its_document_too(refiner: ModelRefiner) 
 def test_a_text_that_cannot_be_read_is_one_error(refiner: ModelRefiner) -> None:
     texts = ["fine", 17, "also fine"]
     first, bad, last = refiner.write(texts)  # type: ignore[arg-type]
-    assert bad.error is not None and bad.error.startswith("AttributeError")
+    assert bad.error is not None and bad.error.startswith("tokenizer_failed: AttributeError")
     assert first.error is None and last.error is None
 
 

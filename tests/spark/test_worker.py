@@ -18,10 +18,12 @@ from prox_spark.program.programs import ChunkProgram, DocumentPrograms
 from prox_spark.program.refined import Edit
 from prox_spark.program.scores import Thresholds
 from prox_spark.refiner import Refiner, RefinerInfo
+from prox_spark.refiner.budget import Budget, code_of
 from prox_spark.refiner.scripted import ScriptedRefiner
 from prox_spark.spark import arrow, execute, worker
 from prox_spark.spark.execute import ExecutePolicy, ExecuteUdf, MeasureUdf
 from prox_spark.spark.preflight import NOISY_PAGE, ProbeUdf
+from prox_spark.spark.work import rows_a_batch
 from prox_spark.spark.write import WriteUdf
 
 NOISE = ScriptedRefiner("scripted:noise")
@@ -135,6 +137,29 @@ def test_a_refiner_is_loaded_once_a_process_and_its_fingerprint_is_checked(monke
         worker.load_refiners(("scripted:noise",), ("0" * 64,), "cpu")
 
 
+def test_a_budget_is_the_runs_own_although_refiners_stay_loaded() -> None:
+    batch = batch_of("one two three", "one two")
+    for budget, errors in ((Budget(tokens=2), ["too_many_tokens", None]), (Budget(), [None, None])):
+        (out,) = WriteUdf(("scripted:noise",), (NOISE.fingerprint,), "cpu", budget=budget)(iter([batch]))
+        assert [error and code_of(error) for error in out.column("error").to_pylist()] == errors
+
+
+def test_a_panic_below_python_is_one_texts_error_and_an_exit_is_an_exit() -> None:
+    class PanicException(BaseException):  # as pyo3 derives it
+        pass
+
+    class Panicking(Hungry):
+        def _all(self, texts: list[str]) -> Iterator[DocumentPrograms]:
+            if any("boom" in text for text in texts):
+                raise SystemExit if self.fatal else PanicException("boom")
+            return super()._all(texts)
+
+    found = list(worker.write_safely(Panicking(), ["a", "boom", "b"]))
+    assert [programs.error for programs in found] == [None, "PanicException: boom", None]
+    with pytest.raises(SystemExit):
+        list(worker.write_safely(Panicking(fatal=True), ["a", "boom"]))
+
+
 def batch_of(*texts: str) -> pa.RecordBatch:
     return pa.RecordBatch.from_pydict(
         {"doc_id": [f"d{n}" for n in range(len(texts))], "text_hash": ["h"] * len(texts), "text": list(texts)}
@@ -242,6 +267,11 @@ def test_batches_are_cut_by_bytes() -> None:
     assert sum(piece.num_rows for piece in pieces) == 200
     assert max(piece.num_rows for piece in pieces) <= 40
     assert [piece.num_rows for piece in arrow.bounded(batch_of("small"))] == [1]
+
+
+@pytest.mark.parametrize(("largest", "rows"), [(0, 256), (1_000, 256), (1 << 20, 16), (1 << 24, 1), (1 << 30, 1)])
+def test_batches_to_python_are_bounded_by_rows_where_spark_counts_only_those(largest: int, rows: int) -> None:
+    assert rows_a_batch(largest) == rows
 
 
 def test_the_probe_reads_the_noisy_page_and_returns_errors_as_values() -> None:

@@ -1,0 +1,184 @@
+"""Documents in quarantine taken up again: the source of a run like any other, whole as quarantine keeps them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import ArrayType, DataType, MapType, StringType, StructField, StructType
+
+from prox_spark.config import GuardSettings, JobSettings, job_settings
+from prox_spark.errors import ConfigError, SchemaError, SourceError
+from prox_spark.schemas import QUARANTINE_REASONS, REFINED, RETRIED
+from prox_spark.spark.job import Progress, Run, RunSummary, run_stream
+from prox_spark.spark.keys import make_policy_key
+from prox_spark.spark.moves import JSON_TIMES
+from prox_spark.spark.refiners import describe_refiners
+from prox_spark.spark.session import get_spark
+from prox_spark.spark.slices import run_slice
+from prox_spark.spark.sources import INTERNAL, Source
+from prox_spark.spark.tables import Tables
+from prox_spark.spark.work import Work
+from prox_spark.text.language import need_identifier
+
+# Of the last run's settings those that decide what becomes of a document, and where it is read and written.
+KEPT = (
+    *("source", "format", "tables", "refiners", "id_column", "text_column", "language_column", "any_language"),
+    *("mode", "policy", "caution", "guards", "device", "max_tokens", "max_seconds", "write_partitions", "checkpoints"),
+)
+_KEYS = "prox_spark_retry"
+
+
+@dataclass(frozen=True)
+class Quarantined(Source):
+    """The documents in quarantine for one of these reasons, in place of the source that they came from."""
+
+    reasons: tuple[str, ...] = ()
+
+    def batch(self, spark: SparkSession) -> DataFrame:
+        """Return the rows of `quarantine`."""
+        rows = spark.read.table(self.location) if self.by_name else spark.read.format("delta").load(self.location)
+        return rows.where(F.col("reason").isin(*self.reasons))
+
+    def stream(self, spark: SparkSession, batch_bytes: int) -> DataFrame:
+        """Return the rows of `quarantine` as it is when the stream begins: what a run puts back is not seen again."""
+        options = {"maxBytesPerTrigger": str(batch_bytes), "skipChangeCommits": "true"}
+        reader = spark.readStream.options(**options)
+        rows = reader.table(self.location) if self.by_name else reader.format("delta").load(self.location)
+        return rows.where(F.col("reason").isin(*self.reasons))
+
+    def documents(self, rows: DataFrame) -> DataFrame:
+        """Return the rows as the documents that they were, with the columns that they carried."""
+        carried: list[Column] = []
+        if self.carried:
+            read = F.from_json("carried", StructType(list(self.carried)), JSON_TIMES)
+            rows = rows.withColumn("_carried", read)
+            carried = [F.col("_carried").getField(name).alias(name) for name in self.carried_names]
+        kinds = ("string", "string", "binary")
+        nothing = [F.lit(None).cast(kind).alias(name) for name, kind in zip(INTERNAL, kinds, strict=True)]
+        return rows.select("doc_id", "text", *nothing, *carried)
+
+
+def run_retry(
+    location: str,
+    reasons: Sequence[str],
+    given: Mapping[str, Any] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    spark: SparkSession | None = None,
+) -> RunSummary:
+    """Take up again what is in quarantine for these reasons: write and execute it, or only write it after a `write`.
+
+    given: settings that differ from those of the last run that wrote programs; `guards` of them one by one. Those of
+        the last run are in `runs`. A share of failures does not end the run unless `max_error_rate` is given.
+    Raises ConfigError for a reason that trying again cannot change, SourceError where there are no tables or no run,
+    SchemaError where a carried column cannot be brought back.
+    """
+    need_reasons(reasons)
+    spark = spark or get_spark()
+    tables = Tables(location)
+    if not tables.exists(spark, "quarantine"):
+        raise SourceError(f"no tables of prox_spark at {location}")
+    tables.need_version(spark)
+    command, settings = _settings(spark, tables, given or {})
+    run = Run(settings, "retry", spark, on_progress, kept={"retry": list(reasons)})
+    work = _work(run, tables, command, tuple(reasons))
+    _delete_failures(run, work, tuple(reasons))
+    try:
+        return run_stream(run, work, partial(run_slice, work))
+    finally:
+        # Its progress serves this run alone. Elsewhere than on this machine an empty checkpoint stays.
+        shutil.rmtree(work.progress.removeprefix("file:"), ignore_errors=True)
+
+
+def need_reasons(reasons: Sequence[str]) -> None:
+    """Raise ConfigError unless every reason is one that another try can change."""
+    for reason in reasons:
+        if reason not in RETRIED:
+            meaning = QUARANTINE_REASONS.get(reason)
+            why = f"to try again changes nothing: {meaning}" if meaning else "there is no such reason"
+            raise ConfigError(f"--reason {reason}: {why}. Reasons that may change: {', '.join(RETRIED)}")
+    if not reasons:
+        raise ConfigError(f"no reason; one of {', '.join(RETRIED)}")
+
+
+def _settings(spark: SparkSession, tables: Tables, given: Mapping[str, Any]) -> tuple[str, JobSettings]:
+    """The command and the settings of the last run that wrote programs, with what is given in their place."""
+    runs = tables.read(spark, "runs").where("command IN ('write', 'refine') AND settings IS NOT NULL")
+    last = runs.orderBy(F.col("started_at").desc()).select("command", "settings").first()
+    if last is None:
+        raise SourceError(f"no run in {tables.location} has written programs: there is nothing to take up again")
+    stored = json.loads(last["settings"])["job"]
+    values = {name: stored[name] for name in KEPT if name in stored}
+    more = dict(given)
+    guards = {name: more.pop(name) for name in GuardSettings.model_fields if name in more}
+    values["guards"] = values.get("guards", {}) | guards
+    ours: dict[str, Any] = {"tables": tables.location, "preflight": "off", "max_error_rate": 1.0}
+    return last["command"], job_settings(**(values | ours | more))
+
+
+def _work(run: Run, tables: Tables, command: Any, reasons: tuple[str, ...]) -> Work:
+    settings, spark = run.settings, run.spark
+    refiners = describe_refiners(settings.refiners, settings.identifies)
+    if refiners.identified:
+        need_identifier()
+    policy_key = None
+    if command != "write":
+        policy_key = make_policy_key(settings, refiners.thresholds_for(settings.caution))
+    fields = tables.read(spark, "refined").schema.fields
+    carried = tuple(field for field in fields if field.name not in REFINED.names)
+    for field in carried:
+        _need_json(field, field.dataType)
+    location = f"{tables.root}/quarantine" if tables.in_directory else tables.name("quarantine")
+    source = Quarantined(settings, location, None, not tables.in_directory, carried, reasons=reasons)
+    progress = f"{tables.progress(spark, settings.checkpoints)}/{refiners.write_key[:16]}/retry-{run.run_id}"
+    return Work(
+        settings=settings,
+        command=command,
+        run_id=run.run_id,
+        source=source,
+        refiners=refiners,
+        policy_key=policy_key,
+        tables=tables,
+        programs_in=tables,
+        progress=progress,
+        checkpoint=f"{progress}/checkpoint",
+    )
+
+
+def _need_json(field: StructField, kind: DataType) -> None:
+    """Raise SchemaError for a type that does not come back from JSON as it was."""
+    if isinstance(kind, MapType) and not isinstance(kind.keyType, StringType):
+        raise SchemaError(
+            f"the carried column {field.name!r} holds a {kind.simpleString()}, which quarantine cannot give back. Run "
+            "refine over these documents with other --checkpoints instead"
+        )
+    inner = [part.dataType for part in kind.fields] if isinstance(kind, StructType) else []
+    inner += [kind.elementType] if isinstance(kind, ArrayType) else []
+    inner += [kind.valueType] if isinstance(kind, MapType) else []
+    for one in inner:
+        _need_json(field, one)
+
+
+def _delete_failures(run: Run, work: Work, reasons: tuple[str, ...]) -> None:
+    """Take the error rows of these documents out of `programs`, where a document of these refiners stands once.
+
+    Stopped after this, the documents are still in quarantine: the next retry finds them there.
+    """
+    programs = work.tables.read(run.spark, "programs")
+    failed = programs.where(F.col("error").isNotNull() & (F.col("write_key") == work.refiners.write_key))
+    if failed.select("doc_id").first() is None:
+        return
+    there = work.tables.read(run.spark, "quarantine").where(F.col("reason").isin(*reasons))
+    there.select("doc_id", "text_hash").distinct().createOrReplaceTempView(_KEYS)
+    run.spark.sql(
+        f"MERGE INTO {work.tables.name('programs')} t USING {_KEYS} s ON t.doc_id = s.doc_id "
+        f"AND t.text_hash = s.text_hash AND t.write_key = '{work.refiners.write_key}' AND t.error IS NOT NULL "
+        "WHEN MATCHED THEN DELETE"
+    )
+    run.spark.catalog.dropTempView(_KEYS)

@@ -1,0 +1,90 @@
+"""Documents in quarantine, taken up again with other limits: nothing of them is lost, nothing else is touched."""
+
+from __future__ import annotations
+
+import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prox_spark import cli
+from prox_spark.errors import ConfigError, SourceError
+from prox_spark.spark.retry import run_retry
+from tests.helpers.spark_jobs import check_accounts, check_places, page, rows_of, run
+
+pytestmark = pytest.mark.integration
+
+# What a document carries, by type: none of it may come back as something else.
+CARRIED: dict[str, tuple[str, Any]] = {
+    "url": ("string", "https://example.org/?a='\"\\\u00fc"),
+    "price": ("decimal(20,3)", Decimal("12345678901234567.891")),
+    "x": ("double", float("nan")),
+    "y": ("float", 0.1),
+    "at": ("timestamp", datetime.datetime(2024, 2, 3, 4, 5, 6, 789012)),
+    "day": ("date", datetime.date(1899, 2, 3)),
+    "tags": ("array<string>", ["a", None, "b\nc"]),
+    "m": ("map<string,int>", {"k": 1, "": None}),
+    "nested": ("struct<a:int,b:binary>", (None, bytearray(b"\x00\xff"))),
+}
+IDS = {"good", "long", "large", "fails", "null"}
+
+
+def test_documents_come_back_whole_when_the_limit_is_raised(spark: Any, tables: str, tmp_path: Path) -> None:
+    path = str(tmp_path / "source")
+    words = "one more line of words\n" * 60
+    texts = {
+        "good": page(1),
+        "long": page(2, words),
+        "large": page(3, words * 40),
+        "fails": page(4, "##ERROR##"),
+        "null": None,
+    }
+    rows = [(name, text, *(value for _, value in CARRIED.values())) for name, text in texts.items()]
+    columns = ", ".join(f"{name} {kind}" for name, (kind, _) in CARRIED.items())
+    frame = spark.createDataFrame(rows, f"doc_id string, text string, {columns}")
+    frame.coalesce(1).write.format("delta").save(path)
+    first = run(spark, path, tables, preflight="off", max_tokens=300, max_error_rate=1.0, guards={"max_bytes": 20_000})
+    check_accounts(first)
+    reasons = {row.doc_id: row.reason for row in rows_of(spark, tables, "quarantine")}
+    assert reasons == {
+        "long": "too_many_tokens",
+        "large": "too_large",
+        "fails": "program_error",
+        "null": "null_text",
+    }
+
+    # What is written of them now would be the same; what is told to change is the limit.
+    again = run_retry(tables, ["program_error", "too_many_tokens"], {"max_tokens": 1_000}, spark=spark)
+    check_accounts(again)
+    assert (again.command, again.counts["rows"], again.counts["refined"]) == ("retry", 2, 1)
+    assert again.counts["quarantined.program_error"] == 1
+    check_places(spark, tables, IDS)
+
+    large = run_retry(tables, ["too_large"], {"max_bytes": 10**6, "max_tokens": 20_000}, spark=spark)
+    check_accounts(large)
+    check_places(spark, tables, IDS)
+    assert {row.doc_id for row in rows_of(spark, tables, "quarantine")} == {"fails", "null"}
+    programs = [(row.doc_id, row.error is None) for row in rows_of(spark, tables, "programs")]
+    assert sorted(programs) == [("fails", False), ("good", True), ("large", True), ("long", True)]
+    refined = {row.doc_id: row for row in rows_of(spark, tables, "refined")}
+    for name in CARRIED:
+        kept = {repr(refined[one][name]) for one in ("good", "long", "large")}
+        assert len(kept) == 1, f"{name} is what it was: {kept}"
+    assert refined["long"].text.count("\n") == 62
+
+    nothing = run_retry(tables, ["out_of_memory"], spark=spark)
+    assert nothing.counts["rows"] == 0
+    assert {row.command for row in rows_of(spark, tables, "runs")} == {"refine", "retry"}
+    assert not list(Path(tables, "_progress").glob("*/retry-*"))
+
+
+def test_what_cannot_be_tried_again_is_said(spark: Any, tables: str) -> None:
+    with pytest.raises(ConfigError, match="--reason null_text: to try again changes nothing: the text is null"):
+        run_retry(tables, ["null_text"], spark=spark)
+    with pytest.raises(ConfigError, match="--reason nonsense: there is no such reason"):
+        run_retry(tables, ["nonsense"], spark=spark)
+    with pytest.raises(SourceError, match="no tables of prox_spark"):
+        run_retry(tables, ["too_slow"], spark=spark)
+    assert cli.run(["retry", "--tables", tables, "--reason", "duplicate_id"]) == cli.USAGE
