@@ -43,7 +43,11 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         seen.settings, seen.command = settings, command
         return seen.plan
 
-    module = SimpleNamespace(run_job=run_job, plan_job=plan_job)
+    def run_retry(tables: str, reasons: list[str], given: dict[str, Any], on_progress: Any, spark: Any) -> Any:
+        seen.settings, seen.command = (tables, reasons, given), "retry"
+        return seen.outcome
+
+    module = SimpleNamespace(run_job=run_job, plan_job=plan_job, run_retry=run_retry, need_reasons=lambda reasons: None)
     monkeypatch.setattr(cli, "_session", lambda: None)
     monkeypatch.setattr(cli, "_needs", lambda package, extra: None)
     monkeypatch.setattr(cli.importlib, "import_module", lambda name: module)
@@ -238,6 +242,21 @@ def test_dry_run_counts_and_estimates(jobs: SimpleNamespace, capfd: Any) -> None
         "3 null_id",
     ):
         assert text in said, text
+
+
+def test_retry_hands_on_what_is_given_and_nothing_else(jobs: SimpleNamespace, capfd: Any) -> None:
+    flags = ["--reason", "too_large", "--reason", "too_slow", "--max-bytes", "7", "--max-seconds", "2.5"]
+    assert cli.run(["retry", "--tables", "out/", *flags, "--refiner", "a", "--refiner", "b"]) == cli.OK
+    given = {"max_bytes": 7, "max_seconds": 2.5, "refiners": ("a", "b")}
+    assert jobs.settings == ("out/", ["too_large", "too_slow"], given)
+    jobs.outcome = summary(counts={})
+    assert cli.run(["retry", "--tables", "out/", "--reason", "too_slow"]) == cli.OK
+    assert "Nothing is in quarantine for too_slow" in capfd.readouterr().out
+
+
+def test_a_reason_that_trying_again_cannot_change_is_refused(capfd: Any) -> None:
+    assert cli.run(["retry", "--tables", "out/", "--reason", "null_text"]) == cli.USAGE
+    assert "to try again changes nothing: the text is null" in capfd.readouterr().err
 
 
 def test_progress_shows_documents_tokens_rate_and_time_left() -> None:

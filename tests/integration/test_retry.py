@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from prox_spark import cli
 from prox_spark.errors import ConfigError, SourceError
 from prox_spark.spark.retry import run_retry
 from tests.helpers.spark_jobs import check_accounts, check_places, page, rows_of, run
@@ -87,4 +86,3 @@ def test_what_cannot_be_tried_again_is_said(spark: Any, tables: str) -> None:
         run_retry(tables, ["nonsense"], spark=spark)
     with pytest.raises(SourceError, match="no tables of prox_spark"):
         run_retry(tables, ["too_slow"], spark=spark)
-    assert cli.run(["retry", "--tables", tables, "--reason", "duplicate_id"]) == cli.USAGE
