@@ -23,7 +23,7 @@ PIP_FLAGS := --quiet --disable-pip-version-check
 JAVA = JAVA_HOME="$$($(1)/bin/python -m prox_spark.java)"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-train test-oldest fuzz bench bench-engines bench-score bench-gpu lint format clean
+.PHONY: help demo test test-slow test-train test-oldest fuzz bench bench-engines bench-score bench-gpu lint format clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,8 +31,11 @@ help: ## list the targets
 demo: $(VENV)/.demo ## refine 56 real web pages on this machine, and show which lines went and why
 	@$(call JAVA,$(VENV)) $(VENV)/bin/python demo/demo.py --out $(OUT) --refiner $(REFINER)
 
-test: $(VENV)/.test ## every test that needs no torch: the language, the engine, Spark and Delta
+test: $(VENV)/.test ## the tests that need no torch: the language, the engine, Spark and Delta
 	$(call JAVA,$(VENV)) $(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+test-slow: $(VENV)/.test ## more of them, of minutes: sources that change, upkeep, older tables, two runs at once
+	$(call JAVA,$(VENV)) $(VENV)/bin/python -m pytest -m slow tests/integration $(PYTEST_ARGS)
 
 test-train: $(VENV_TRAIN)/.train ## training and export against torch and transformers
 	$(VENV_TRAIN)/bin/python -m pytest -m train tests/training $(PYTEST_ARGS)

@@ -12,7 +12,7 @@ from prox_spark.errors import SourceError
 from prox_spark.spark.job import plan_job
 from tests.helpers.spark_jobs import check_accounts, check_places, page, rows_of, run
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 HOLDING = ("programs", "refined", "quarantine")
 
 

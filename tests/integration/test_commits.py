@@ -24,7 +24,7 @@ from tests.helpers.spark_jobs import (
     scanned_bytes,
 )
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 
 @pytest.fixture

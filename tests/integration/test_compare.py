@@ -13,7 +13,7 @@ from prox_spark.spark.compare import compare
 from prox_spark.spark.job import plan_job
 from tests.helpers.spark_jobs import page, run
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 
 def test_a_plan_says_what_is_done_again_and_diff_what_came_of_it(spark: Any, tables: str, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from prox_spark.errors import ConfigError, SourceError
 from prox_spark.spark.retry import run_retry
 from tests.helpers.spark_jobs import check_accounts, check_places, page, rows_of, run
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 # What a document carries, by type: none of it may come back as something else.
 CARRIED: dict[str, tuple[str, Any]] = {

@@ -12,7 +12,7 @@ from prox_spark.errors import ConfigError, SourceError
 from prox_spark.spark.upkeep import forget, maintain
 from tests.helpers.spark_jobs import page, rows_of, run
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 SECRET = "Whoever reads this sentence reads what was to be forgotten by everybody in the world."
 
 

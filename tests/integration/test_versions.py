@@ -17,7 +17,7 @@ from prox_spark.spark.tables import Tables
 from prox_spark.spark.upkeep import maintain, migrate
 from tests.helpers.spark_jobs import page, rows_of, run
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 # The columns that came with each version, and so are missing from tables of the one before.
 CAME_WITH = {2: {"quarantine": ("carried",), "programs": ("language",)}}
