@@ -1,6 +1,6 @@
 """WRITE through Spark beside the bare engine: documents, megabytes and tokens a second, and what Spark costs.
 
-    python bench/write.py --refiner web-lite --documents 560
+    python bench/write.py --refiner web-lite --documents 168
     python bench/write.py --tokens 100 1000 10000 100000 --bytes 2000000
     python bench/write.py --quick
 
@@ -48,7 +48,7 @@ COLUMNS = [
 def main() -> None:
     parser = spark_arguments(__doc__ or "")
     parser.add_argument("--refiner", default="web-lite")
-    parser.add_argument("--documents", type=int, default=560)
+    parser.add_argument("--documents", type=int, default=168)
     parser.add_argument("--tokens", type=int, nargs="+", default=[], help="make documents of this many tokens")
     parser.add_argument("--bytes", type=int, default=2_000_000, help="with --tokens: of all documents together")
     parser.add_argument("--device", default="auto")
@@ -111,6 +111,10 @@ def measure(spark: Any, base: Path, texts: list[str], options: Any) -> dict[str,
         found["spark"].append(through_spark(spark, base, number, options))
         if not options.no_bare:
             found["bare"].append({many: by_engine(base, texts, many, options) for many in {1, cores()}})
+        bare = ", ".join(
+            f"{many} alone {seconds:.1f} s" for alone in found["bare"][-1:] for many, seconds in alone.items()
+        )
+        print(f"round {number + 1}: Spark {found['spark'][-1]['seconds']:.1f} s, {bare}", file=sys.stderr, flush=True)
     return found
 
 
