@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from prox_spark.training.data import RENDERINGS
@@ -14,7 +15,8 @@ _F1_COST = 0.01
 # What harm `balanced` may do: gold words removed from `wet` pages, `extracted` pages that lose more than 0.1 of their
 # recall, gold texts that are changed at all. What is beyond counts against F1, point for point.
 _HARM = (0.05, 0.025, 0.04)
-# Share of development pages with something worth keeping that a document verdict may drop.
+# Share of development pages with something worth keeping that a document verdict may drop, every site counted once: the
+# pages of one site fail together, and a site that happens to have many would decide alone.
 _DROPPED = {"cautious": 0.0, "balanced": 0.01, "aggressive": 0.02}
 _DOCUMENT_FLOOR = {"cautious": 0.9, "balanced": 0.6, "aggressive": 0.5}
 
@@ -39,7 +41,8 @@ def calibrate(scored: list[Scored], gold: list[list[float]]) -> dict[str, dict[s
     gold: line scores of texts of which nothing is to be removed.
     ``balanced`` has the best mean F1 of the two renderings, less the harm beyond its bounds; ``cautious`` the highest
     and ``aggressive`` the lowest line threshold that costs at most 0.01 of F1. A document threshold is the lowest, from
-    a floor on, at which the verdict drops at most 0, 1 and 2 per cent of the pages that have something worth keeping.
+    a floor on, at which the verdict drops at most 0, 1 and 2 per cent of the pages that have something worth keeping,
+    every site counted once.
     """
     measured = {threshold: measure(scored, threshold) for threshold in _LINE_GRID}
     f1 = {threshold: mean_f1(found) for threshold, found in measured.items()}
@@ -89,7 +92,12 @@ def mean_f1(measured: dict[str, TextScore]) -> float:
 
 
 def _document_threshold(scored: list[Scored], caution: str) -> float:
-    worth = sorted((s.nothing for s in scored if not all(s.page.remove)), reverse=True)
-    allowed = int(_DROPPED[caution] * len(worth))
-    # Just above the score of the first page that must stay.
-    return max(_DOCUMENT_FLOOR[caution], min(0.999, round(worth[allowed] + 0.005, 3)))
+    worth = [s for s in scored if not all(s.page.remove)]
+    pages = Counter(s.page.domain for s in worth)
+    dropped = 0.0
+    for one in sorted(worth, key=lambda s: s.nothing, reverse=True):
+        dropped += 1 / pages[one.page.domain] / len(pages)
+        if dropped > _DROPPED[caution]:
+            # Just above the score of the first page that must stay.
+            return max(_DOCUMENT_FLOOR[caution], min(0.999, round(one.nothing + 0.005, 3)))
+    return _DOCUMENT_FLOOR[caution]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,15 @@ def test_caution_is_ordered(scored: list[Scored]) -> None:
 def test_cautious_drops_no_page_with_something_worth_keeping(scored: list[Scored]) -> None:
     risky = [Scored(s.page, s.line_scores, nothing=0.985) for s in scored]
     assert calibrate(risky, [])["cautious"]["document"] > 0.985
+
+
+def test_a_site_with_many_pages_counts_as_one(scored: list[Scored]) -> None:
+    """Nine sites of two pages, and one of eighty; the verdict is wrong of one page of a small site, or of one of it."""
+    many = [replace(s, page=replace(s.page, domain="many.example")) for s in scored[:2] * 40]
+    rest = [replace(s, nothing=0.7) for s in scored[2:]]
+    wrong = [replace(many[0], nothing=0.95), *many[1:], *rest]
+    assert calibrate(wrong, [])["balanced"]["document"] < 0.9, "an eightieth of a tenth of the sites"
+    assert calibrate([*many, replace(rest[0], nothing=0.95), *rest[1:]], [])["balanced"]["document"] > 0.95
 
 
 def test_preflight_bounds_leave_room_below_what_was_measured(scored: list[Scored]) -> None:
