@@ -74,7 +74,8 @@ def line_vectors(model: LineScorer, batch: Batch) -> tuple[Tensor, ...]:
     device = model.device
     passes = [model.vectors(rows.input_ids.to(device), rows.line_positions.to(device)) for rows in batch.passes]
     vectors = torch.cat(passes)[batch.order.to(device)]
-    return vectors.split([len(example.remove) for example in batch.examples])
+    split: tuple[Tensor, ...] = vectors.split([len(example.remove) for example in batch.examples])
+    return split
 
 
 def logits(model: LineScorer, batch: Batch) -> list[tuple[Tensor, Tensor]]:
