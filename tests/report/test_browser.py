@@ -15,10 +15,12 @@ import pytest
 
 from prox_spark.cli_evaluate import _worst
 from prox_spark.report import render_html
+from prox_spark.report.comparison import render_comparison
 from prox_spark.report.evaluation import render_evaluation
 from prox_spark.training.evaluate import evaluate
 from tests.helpers.labelled_pages import record, write_records
 from tests.report import test_report
+from tests.report.test_comparison import hostile
 
 BROWSER = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
@@ -79,6 +81,12 @@ def test_the_report_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     html = render_html(test_report.summary(tables=HOSTILE))
     assert html.count("&lt;script&gt;") > 20
     assert not ran(without_policy(html), tmp_path / "report.html")
+
+
+def test_a_comparison_runs_nothing(tmp_path: Path) -> None:
+    html = render_comparison(hostile(HOSTILE))
+    assert html.count("&lt;script&gt;") > 20
+    assert not ran(without_policy(html), tmp_path / "comparison.html")
 
 
 def test_an_evaluation_runs_nothing(tmp_path: Path) -> None:

@@ -50,16 +50,21 @@ def test_a_dropped_page_is_drawn_from_what_the_other_one_knows() -> None:
     assert kinds(B, tagged) == [(0, "only_b"), (1, "only_b"), (2, "remove"), (3, "only_b")]
 
 
-def test_the_screen_and_the_file_show_hostile_pages_as_text() -> None:
-    page = SamplePage(HOSTILE, "refined", None, HOSTILE, 2, (EditRow("remove_lines", 0, 0, HOSTILE),))
-    other = SamplePage(HOSTILE, "unchanged", None, f"{HOSTILE}\n{HOSTILE}", 2)
-    side = Side(HOSTILE, (HOSTILE,), ("strict",), 3)
+def hostile(text: str) -> Comparison:
+    """A comparison with a text in every place that takes one."""
+    page = SamplePage(text, "refined", None, text, 2, (EditRow("remove_lines", 0, 0, text),))
+    other = SamplePage(text, "unchanged", None, f"{text}\n{text}", 2)
+    side = Side(text, (text,), ("strict",), 3)
     pairs = (
         Pair("refined", "unchanged", 2, 0, (100, 60, 100)),
         Pair("dropped", "dropped", 1, 1, (10, 0, 0)),
         Pair(None, "quarantined", 4, 0, (0, 0, 0)),
     )
-    both = Comparison(side, side, pairs, 7, (BothPages(page, other, 8, 4, 8),))
+    return Comparison(side, side, pairs, 7, (BothPages(page, other, 8, 4, 8),))
+
+
+def test_the_screen_and_the_file_show_hostile_pages_as_text() -> None:
+    both = hostile(HOSTILE)
     assert both.words == (110, 60, 100)
     html = render_comparison(both)
     assert "<script" not in html and "&lt;script&gt;" in html and "7 documents" in html
@@ -67,4 +72,4 @@ def test_the_screen_and_the_file_show_hostile_pages_as_text() -> None:
     show_comparison(both, Console(file=out, width=120))
     shown = out.getvalue()
     assert "A 55%, B 91%" in shown and "not there" in shown and "\x1b[2J" not in shown
-    assert "No page that is in both differs" in render_comparison(Comparison(side, side, (), 0, ()))
+    assert "No page that is in both differs" in render_comparison(Comparison(both.a, both.b, (), 0, ()))
