@@ -19,8 +19,6 @@ from prox_spark.training.page import Page
 MAX_LINES = 150
 # Share of documents that are a text as a human kept it.
 _WHOLE = 0.3
-# Share of documents of short items that have nothing to do with each other.
-_DIGEST = 0.15
 # Share of documents that go on and on, up to so many lines: among labelled pages most long ones are lists of comments
 # and links, and a model that has seen only these takes a book for one.
 _LONG, LONG_LINES = 0.15, 2000
@@ -31,8 +29,6 @@ _SEPARATORS = ("\t", " | ", "  ", "; ", ", ")
 
 def clean(pages: Sequence[Page], chance: Random) -> tuple[str, ...]:
     """The lines of one document of which all is content."""
-    if chance.random() < _DIGEST:
-        return tuple(digest(pages, chance))
     long = chance.random() < _LONG
     text = [line for _ in range(chance.randint(5, 40) if long else 1) for line in _text(pages, chance)]
     if chance.random() >= _WHOLE:
@@ -40,22 +36,10 @@ def clean(pages: Sequence[Page], chance: Random) -> tuple[str, ...]:
     return tuple(text[: LONG_LINES if long else MAX_LINES]) or ("Nothing here is noise, and little is here.",)
 
 
-def digest(pages: Sequence[Page], chance: Random) -> list[str]:
-    """News in brief: the beginnings of several texts, some under a headline."""
-    lines: list[str] = []
-    for _ in range(chance.randint(2, 12)):
-        text = [line for line in _text(pages, chance) if line.strip()]
-        first = chance.randrange(len(text))
-        sentences = re.split(r"(?<=[.!?]) +", text[first])[: chance.randint(1, 4)]
-        lines += [" ".join(text[0].split()[:9])] if chance.random() < 0.4 else []
-        lines.append(chance.choice(("", "", "- ", "• ")) + " ".join(sentences))
-    return lines
-
-
 def part(text: list[str], chance: Random) -> list[str]:
-    """A few paragraphs, as excerpts are; often one or two."""
+    """A few paragraphs, as excerpts are."""
     first = chance.randrange(len(text))
-    return text[first : first + chance.choice((1, 2, 3, 5, 8))]
+    return text[first : first + chance.randint(1, 8)]
 
 
 def wrapped(text: list[str], chance: Random) -> list[str]:

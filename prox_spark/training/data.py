@@ -31,11 +31,8 @@ MAX_WEIGHT_WORDS = 100
 _COMMENT_WEIGHT = 0.5
 _NEGATIVE_WEIGHT = 0.3
 _SHORT_WORDS = 8
-# What is worth dropping mostly shows within a few lines, and long made documents cost what pages need; but were all of
-# them short, a long document would be taken for a good one.
-_NEGATIVE_CHUNKS, _LONG_NEGATIVES = 2, 0.25
-# A page with this many words of readers' comments can stand for one that consists of them.
-_THREAD_WORDS = 100
+# What is worth dropping shows within a few lines; long made documents would cost what pages need.
+_NEGATIVE_CHUNKS = 2
 _FOREIGN_LINES = 5000
 
 
@@ -91,7 +88,6 @@ def _page(record: dict[str, Any]) -> Page:
         weights=tuple(_weight(line) for line in lines),
         raw=record["raw_text"],
         gold=record["gold_text"],
-        comments=tuple(line.get("role") == "comment" for line in lines),
     )
 
 
@@ -136,12 +132,9 @@ def epoch(
         # A page without anything to keep may be a fault of its labels: no verdict is learned from it.
         worth = None if all(page.remove) else False
         yield _some(example(_forgiving(page, recipe), prompt, worth), chance, recipe.max_chunks)
-        if _has_thread(page) and chance.random() < recipe.thread_rate:
-            yield _some(example(_thread(page), prompt, nothing=False), chance, recipe.max_chunks)
         if chance.random() < recipe.negative_rate:
             made = example(_negative(pages, chance, foreign), prompt, nothing=True)
-            most = recipe.max_chunks if chance.random() < _LONG_NEGATIVES else _NEGATIVE_CHUNKS
-            yield _some(made, chance, most)
+            yield _some(made, chance, _NEGATIVE_CHUNKS)
         if chance.random() < recipe.clean_rate:
             lines = clean(pages, chance)
             whole = Page.made(lines, False, map(_line_weight, lines))
@@ -165,38 +158,11 @@ def _negative(pages: list[Page], chance: random.Random, foreign: Sequence[str]) 
     return Page.made(lines, True, weights)
 
 
-def _has_thread(page: Page) -> bool:
-    return sum(len(page.lines[i].split()) for i, comment in enumerate(page.comments) if comment) >= _THREAD_WORDS
-
-
-def _thread(page: Page) -> Page:
-    """The page with nothing but its first line of text above the readers' comments, which are then its content.
-
-    Under an article comments are noise; of an open thread or a question they are all there is.
-    """
-    first = page.remove.index(False) if False in page.remove else -1
-    picked = [i for i, remove in enumerate(page.remove) if remove or i == first]
-    return replace(
-        page,
-        lines=tuple(page.lines[i] for i in picked),
-        remove=tuple(page.remove[i] and not page.comments[i] for i in picked),
-        weights=tuple(page.weights[i] / (_COMMENT_WEIGHT if page.comments[i] else 1.0) for i in picked),
-        comments=tuple(page.comments[i] for i in picked),
-    )
-
-
 def _some(whole: Example, chance: random.Random, most: int) -> Example:
-    """At most so many chunks: the first third of them from the beginning, the others in a row from anywhere behind.
-
-    What a line is worth depends on the page that it stands in, and a page shows at its beginning what it is.
-    """
+    """At most so many chunks in a row."""
     if len(whole.chunks) <= most:
         return whole
-    head = most // 3
-    first = chance.randrange(head, len(whole.chunks) - (most - head) + 1)
-    chunks = (*whole.chunks[:head], *whole.chunks[first : first + most - head])
-    lines = [line for chunk in chunks for line in range(chunk.first_line, chunk.last_line + 1)]
-    remove = tuple(whole.remove[line] for line in lines)
-    # A part without anything to keep says nothing of the page.
-    nothing = None if whole.nothing is False and all(remove) else whole.nothing
-    return Example(chunks, whole.shapes[lines], remove, tuple(whole.weights[line] for line in lines), nothing)
+    first = chance.randrange(len(whole.chunks) - most + 1)
+    chunks = whole.chunks[first : first + most]
+    span = slice(chunks[0].first_line, chunks[-1].last_line + 1)
+    return Example(chunks, whole.shapes[span], whole.remove[span], whole.weights[span], whole.nothing)

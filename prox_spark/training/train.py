@@ -21,7 +21,6 @@ from prox_spark.training import data
 from prox_spark.training.attention import use_causal_blocks
 from prox_spark.training.batches import Batch, batched, logits
 from prox_spark.training.calibrate import calibrate, measure, preflight_bounds
-from prox_spark.training.document_head import fit_document_head
 from prox_spark.training.model import LineScorer, load_base
 from prox_spark.training.page import Page
 from prox_spark.training.recipe import Recipe
@@ -80,7 +79,6 @@ def train(
         if progress.step % recipe.evaluate_every == 0:
             log.write(step=progress.step, **validate(model, prompt, development, recipe.development_pages))
     _checkpoint(directory, model, optimizer, progress, recipe)
-    log.write(step=progress.step, verdict_fitted_on=fit_document_head(model, batches, recipe.verdict_tokens))
     # In full precision, which a bundle's 8 bits are nearer to than bfloat16 is: harm is counted in single pages here.
     scored = score_pages(model, prompt, development, fast=False)
     thresholds = calibrate(scored, score_gold(model, prompt, development, fast=False))
