@@ -27,7 +27,7 @@ from prox_spark.spark.commits import is_conflict
 from prox_spark.spark.keys import canonical_hash, make_policy_key, stream_key
 from prox_spark.spark.ledger import SliceReport
 from prox_spark.spark.reconcile import Absent, Comparison
-from prox_spark.spark.refiners import describe_refiners, find_refiners
+from prox_spark.spark.refiners import RefinerSet, describe_refiners, find_refiners
 from prox_spark.spark.session import get_spark
 from prox_spark.spark.sizes import batch_bytes
 from prox_spark.spark.slices import Slice, run_slice
@@ -292,12 +292,8 @@ def prepare(spark: SparkSession, settings: JobSettings, command: Command, run_id
     if command == "execute":
         refiners = find_refiners(spark, settings, programs_in)
     else:
-        refiners = describe_refiners(settings.refiners, settings.identifies)
-        if refiners.identified:
-            need_identifier()
-    policy_key = None
-    if command != "write":
-        policy_key = make_policy_key(settings, refiners.thresholds_for(settings.caution))
+        refiners = refiners_to_write(settings)
+    policy_key = policy_key_of(settings, command, refiners)
     source = open_source(spark, settings)
     # `execute` looks at the source as it is, each time: there is no feed to follow.
     if not (command in LOOKING_AT_ALL or settings.reconcile or settings.ignore_deletes):
@@ -309,6 +305,19 @@ def prepare(spark: SparkSession, settings: JobSettings, command: Command, run_id
     at_all = command in LOOKING_AT_ALL or settings.reconcile
     checkpoint = f"{directory}/runs/{run_id}" if at_all else f"{directory}/checkpoint"
     return Work(settings, command, run_id, source, refiners, policy_key, tables, programs_in, directory, checkpoint)
+
+
+def refiners_to_write(settings: JobSettings) -> RefinerSet:
+    """Return the refiners of the settings; the identifier of languages is there if they need it, else ConfigError."""
+    refiners = describe_refiners(settings.refiners, settings.identifies)
+    if refiners.identified:
+        need_identifier()
+    return refiners
+
+
+def policy_key_of(settings: JobSettings, command: Command, refiners: RefinerSet) -> str | None:
+    """Return the key of what EXECUTE does, None for a command without it."""
+    return None if command == "write" else make_policy_key(settings, refiners.thresholds_for(settings.caution))
 
 
 def _stream(run: Run, work: Work, do_slice: Callable[[DataFrame, int], None]) -> None:

@@ -16,16 +16,13 @@ from pyspark.sql.types import ArrayType, DataType, MapType, StringType, StructFi
 from prox_spark.config import GuardSettings, JobSettings, job_settings
 from prox_spark.errors import ConfigError, SchemaError, SourceError
 from prox_spark.schemas import QUARANTINE_REASONS, REFINED, RETRIED
-from prox_spark.spark.job import Progress, Run, RunSummary, run_stream
-from prox_spark.spark.keys import make_policy_key
+from prox_spark.spark.job import Progress, Run, RunSummary, policy_key_of, refiners_to_write, run_stream
 from prox_spark.spark.moves import JSON_TIMES
-from prox_spark.spark.refiners import describe_refiners
 from prox_spark.spark.session import get_spark
 from prox_spark.spark.slices import run_slice
 from prox_spark.spark.sources import INTERNAL, Source
 from prox_spark.spark.tables import Tables
 from prox_spark.spark.work import Work
-from prox_spark.text.language import need_identifier
 
 # Of the last run's settings those that decide what becomes of a document, and where it is read and written.
 KEPT = (
@@ -124,12 +121,7 @@ def _settings(spark: SparkSession, tables: Tables, given: Mapping[str, Any]) -> 
 
 def _work(run: Run, tables: Tables, command: Any, reasons: tuple[str, ...]) -> Work:
     settings, spark = run.settings, run.spark
-    refiners = describe_refiners(settings.refiners, settings.identifies)
-    if refiners.identified:
-        need_identifier()
-    policy_key = None
-    if command != "write":
-        policy_key = make_policy_key(settings, refiners.thresholds_for(settings.caution))
+    refiners = refiners_to_write(settings)
     fields = tables.read(spark, "refined").schema.fields
     carried = tuple(field for field in fields if field.name not in REFINED.names)
     for field in carried:
@@ -143,7 +135,7 @@ def _work(run: Run, tables: Tables, command: Any, reasons: tuple[str, ...]) -> W
         run_id=run.run_id,
         source=source,
         refiners=refiners,
-        policy_key=policy_key,
+        policy_key=policy_key_of(settings, command, refiners),
         tables=tables,
         programs_in=tables,
         progress=progress,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from prox_spark.config import job_settings
@@ -65,11 +66,10 @@ def contents(spark: Any, tables: str) -> dict[str, list[str]]:
     return found
 
 
-def udf_rows(spark: Any, since: int = 0) -> Counter[str]:
-    """Return the rows out of each Python stage in all queries from number `since` on, by Spark's own metrics."""
+def plan_nodes(spark: Any, since: int = 0) -> Iterator[tuple[int, Any, dict[str, str]]]:
+    """Give every node of the plans of all queries from number `since` on: the query's number, node, its metrics."""
     store = spark._jsparkSession.sharedState().statusStore()
     executions = store.executionsList()
-    found: Counter[str] = Counter()
     for n in range(executions.size()):
         number = executions.apply(n).executionId()
         if number < since:
@@ -77,17 +77,20 @@ def udf_rows(spark: Any, since: int = 0) -> Counter[str]:
         values = store.executionMetrics(number)
         nodes = store.planGraph(number).allNodes()
         for m in range(nodes.size()):
-            node = nodes.apply(m)
-            if "MapInArrow" not in node.name():
-                continue
-            name = next(
-                (udf for udf in ("WriteUdf", "ExecuteUdf", "MeasureUdf", "ProbeUdf") if udf in node.desc()), node.desc()
-            )
-            metrics = node.metrics()
-            for k in range(metrics.size()):
-                metric = metrics.apply(k)
-                if metric.name() == "number of output rows" and values.contains(metric.accumulatorId()):
-                    found[name] += int(values.apply(metric.accumulatorId()).replace(",", ""))
+            metrics = nodes.apply(m).metrics()
+            told = (metrics.apply(k) for k in range(metrics.size()))
+            known = {one.name(): one.accumulatorId() for one in told if values.contains(one.accumulatorId())}
+            yield number, nodes.apply(m), {name: values.apply(one) for name, one in known.items()}
+
+
+def udf_rows(spark: Any, since: int = 0) -> Counter[str]:
+    """Return the rows out of each Python stage in all queries from number `since` on, by Spark's own metrics."""
+    found: Counter[str] = Counter()
+    for _, node, metrics in plan_nodes(spark, since):
+        if "MapInArrow" in node.name():
+            udfs = ("WriteUdf", "ExecuteUdf", "MeasureUdf", "ProbeUdf")
+            name = next((udf for udf in udfs if udf in node.desc()), node.desc())
+            found[name] += int(metrics.get("number of output rows", "0").replace(",", ""))
     return found
 
 
@@ -99,16 +102,7 @@ def last_query(spark: Any) -> int:
 
 def plans_with_python(spark: Any, since: int = 0) -> dict[int, int]:
     """Return how many Python stages of ours stand in the plan of each query that has any, by the query's number."""
-    store = spark._jsparkSession.sharedState().statusStore()
-    executions = store.executionsList()
-    found: dict[int, int] = {}
-    for n in range(executions.size()):
-        number = executions.apply(n).executionId()
-        nodes = store.planGraph(number).allNodes()
-        many = sum("MapInArrow" in nodes.apply(m).name() for m in range(nodes.size()))
-        if number >= since and many:
-            found[number] = many
-    return found
+    return dict(Counter(number for number, node, _ in plan_nodes(spark, since) if "MapInArrow" in node.name()))
 
 
 # Plans show no more of a path than this many characters.
@@ -120,25 +114,12 @@ def scanned_bytes(spark: Any, path: str, since: int = 0) -> int:
 
     The queries must have been made under SHOW_PATHS.
     """
-    store = spark._jsparkSession.sharedState().statusStore()
-    executions = store.executionsList()
-    found = 0
-    for n in range(executions.size()):
-        number = executions.apply(n).executionId()
-        if number < since:
-            continue
-        values = store.executionMetrics(number)
-        nodes = store.planGraph(number).allNodes()
-        for m in range(nodes.size()):
-            node = nodes.apply(m)
-            if not node.name().startswith("Scan") or path not in node.desc() or "_delta_log" in node.desc():
-                continue
-            metrics = node.metrics()
-            for k in range(metrics.size()):
-                metric = metrics.apply(k)
-                if metric.name() == "size of files read" and values.contains(metric.accumulatorId()):
-                    found += _size(values.apply(metric.accumulatorId()))
-    return found
+    return sum(
+        _size(metrics["size of files read"])
+        for _, node, metrics in plan_nodes(spark, since)
+        if node.name().startswith("Scan") and path in node.desc() and "_delta_log" not in node.desc()
+        if "size of files read" in metrics
+    )
 
 
 def _size(shown: str) -> int:
