@@ -25,6 +25,7 @@ from prox_spark.cli_upkeep import forget, maintain, migrate
 from prox_spark.config import (
     Caution,
     Command,
+    GrammarMode,
     GuardSettings,
     JobSettings,
     Mode,
@@ -135,6 +136,7 @@ MaxRemoved = Annotated[float | None, _option(_HOW, help="More removed: dropped."
 MinWords = Annotated[int | None, _option(_HOW, help="Fewer left: dropped.", setting="min_words")]
 NewWords = Annotated[bool | None, _option(_HOW, "--allow-new-words", help="Let programs bring in words.")]
 Device = Annotated[str, _option(_RUN, help="auto, cpu, cuda or cuda:N.")]
+GrammarOption = Annotated[GrammarMode, _option(_RUN, help="Keep what decodes to what a chunk allows.")]
 Preflight = Annotated[PreflightMode, _option(_RUN, help="What an odd sample of the source does.")]
 PreflightDocuments = Annotated[int | None, _option(_RUN, help="Size of that sample.", setting="preflight_documents")]
 MaxTokens = Annotated[int | None, _option(_RUN, help="More in a document: quarantined.", setting="max_tokens")]
@@ -174,6 +176,7 @@ def refine(
     min_words: MinWords = None,
     allow_new_words: NewWords = None,
     device: Device = "auto",
+    grammar: GrammarOption = "auto",
     preflight: Preflight = "fail",
     preflight_documents: PreflightDocuments = None,
     max_tokens: MaxTokens = None,
@@ -207,6 +210,7 @@ def write(
     max_bytes: MaxBytes = None,
     max_lines: MaxLines = None,
     device: Device = "auto",
+    grammar: GrammarOption = "auto",
     preflight: Preflight = "fail",
     preflight_documents: PreflightDocuments = None,
     max_tokens: MaxTokens = None,
@@ -298,12 +302,13 @@ def export(
         "prox-chunk"
     ),
     dialect: Annotated[str, typer.Option(help="Of the programs it writes: prox, refinex or ultrax.")] = "prox",
+    grammar: Annotated[bool, typer.Option("--grammar", help="Decode by the grammar unless told otherwise.")] = False,
 ) -> None:
     """Turn a fine-tuned causal LM into a bundle: ONNX graph, tokenizer, refiner.json."""
     _needs("torch", "train")
     exporting = importlib.import_module("prox_spark.training.export")
     options = {"name": name or bundle.name, "version": version, "precision": precision}
-    done = exporting.export(model, bundle, **options, prompt=prompt, dialect=dialect)
+    done = exporting.export(model, bundle, **options, prompt=prompt, dialect=dialect, grammar=grammar)
     out.print(done.told(), highlight=False, soft_wrap=True)
     out.print(
         f"Wrote {escape(str(bundle))}. `prox-spark doctor --refiner {escape(str(bundle))}` verifies it.", soft_wrap=True

@@ -15,6 +15,7 @@ Mode = Literal["refine", "tag"]
 Policy = Literal["strict", "gair"]
 Caution = Literal["cautious", "balanced", "aggressive"]
 PreflightMode = Literal["fail", "warn", "off"]
+GrammarMode = Literal["auto", "on", "off"]
 Command = Literal["refine", "write", "execute", "annotate", "retry"]
 
 # `--id-column text_hash`: the id is the sha256 of the text, for sources that have none.
@@ -63,6 +64,7 @@ class JobSettings(_Frozen):
     mode: `tag` does everything but touch the text.
     policy, caution, guards: how programs are applied.
     device: `auto`, `cpu`, `cuda`: where refiners run.
+    grammar: whether refiners that decode are kept to calls that their chunk allows; `auto`: as the bundle says.
     preflight: what a sample outside the bundle's bounds does: `fail`, `warn`, or `off` (not looked at).
     preflight_documents: size of that sample.
     batch_bytes: source bytes of a micro-batch; default: ten minutes of work as the last run measured it, else 128 MiB.
@@ -94,6 +96,7 @@ class JobSettings(_Frozen):
     caution: Caution = "balanced"
     guards: GuardSettings = GuardSettings()
     device: str = "auto"
+    grammar: GrammarMode = "auto"
     preflight: PreflightMode = "fail"
     preflight_documents: int = Field(default=200, ge=1, le=10_000)
     batch_bytes: int | None = Field(default=None, ge=1)

@@ -135,7 +135,9 @@ def fingerprint(raw: Mapping[str, Any]) -> str:
     Card, thresholds (they are applied to stored scores), languages and preflight bounds decide no program.
     """
     entries = {name: str(digest) for name, digest in raw["files"].items()}
-    entries.update({f"{MANIFEST}#{part}": _canonical_sha256(raw.get(part)) for part in _DECIDING})
+    # A bundle without a grammar has the fingerprint that it had before there were any.
+    parts = (*_DECIDING, "grammar") if raw.get("grammar") else _DECIDING
+    entries.update({f"{MANIFEST}#{part}": _canonical_sha256(raw.get(part)) for part in parts})
     return _canonical_sha256(sorted(entries.items()))
 
 

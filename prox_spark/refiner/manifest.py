@@ -37,6 +37,7 @@ class Manifest(BaseModel):
     prompt: dict[str, Any]
     limits: dict[str, int]
     end_tokens: tuple[int, ...] = ()
+    grammar: bool = False
     precision: Literal["fp32", "fp16", "int8"]
     graph: str = "model.onnx"
     line_graph: str | None = None
@@ -61,6 +62,8 @@ class Manifest(BaseModel):
             raise ValueError("a bundle that decodes is for documents or for chunks; use two bundles")
         if self.writes == "decode" and "max_new_tokens" not in self.limits:
             raise ValueError("a bundle that decodes needs limits.max_new_tokens")
+        if self.writes == "score" and self.grammar:
+            raise ValueError("a bundle that scores decodes nothing that a grammar could be for")
         return self
 
     @property
@@ -79,6 +82,7 @@ class Manifest(BaseModel):
             dialect=self.dialect,
             languages=self.languages,
             precision=self.precision,
+            grammar=self.grammar,
             thresholds={str(name): Thresholds(c.line, c.document) for name, c in self.caution.items()},
             limits=self.limits,
             preflight=self.preflight,

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from prox_spark.config import GrammarMode
 from prox_spark.program.parser import parse_program
 from prox_spark.program.programs import ChunkProgram, DocumentPrograms
 from prox_spark.program.scores import program_from_scores
@@ -20,6 +21,7 @@ from prox_spark.refiner.budget import code_of, describe, of_a_text, told
 from prox_spark.refiner.bundle import Bundle
 from prox_spark.refiner.decode import DecodeEngine
 from prox_spark.refiner.device import Session, default_threads, open_session
+from prox_spark.refiner.guide import Guides
 from prox_spark.refiner.refiner import Refiner
 from prox_spark.refiner.score import LineJudge, ScoreEngine
 from prox_spark.refiner.written import Engine, Written, batches
@@ -85,6 +87,7 @@ class ModelRefiner(Refiner):
     bundle: verified.
     device, device_id, threads: as in ``Refiner.load``.
     batch_size: most prompts in one run.
+    grammar: as in ``Refiner.load``.
     """
 
     def __init__(
@@ -94,10 +97,12 @@ class ModelRefiner(Refiner):
         device_id: int | None = None,
         threads: int | None = None,
         batch_size: int = 16,
+        grammar: GrammarMode = "auto",
     ) -> None:
         self.bundle = bundle
         self.info = bundle.info
         self.batch_size = batch_size
+        self.by_grammar = self.info.decodes_by_grammar(grammar)
         self._asked = (device, device_id, threads)
         self.tokenizer = bundle.tokenizer()
         self.prompt = bundle.prompt(self.tokenizer)
@@ -105,10 +110,17 @@ class ModelRefiner(Refiner):
 
     @classmethod
     def open(
-        cls, name_or_path: str | Path, device: str, *, device_id: int | None, threads: int | None, batch_size: int
+        cls,
+        name_or_path: str | Path,
+        device: str,
+        *,
+        device_id: int | None,
+        threads: int | None,
+        batch_size: int,
+        grammar: GrammarMode = "auto",
     ) -> ModelRefiner:
         """Find, verify and open a bundle."""
-        return cls(Bundle.find(name_or_path), device, device_id, threads, batch_size)
+        return cls(Bundle.find(name_or_path), device, device_id, threads, batch_size, grammar)
 
     def _open(self) -> None:
         device, device_id, threads = self._asked
@@ -136,8 +148,9 @@ class ModelRefiner(Refiner):
         manifest = self.bundle.manifest
         if manifest.writes == "score":
             return ScoreEngine(session)
-        most = manifest.limits["max_new_tokens"]
-        return DecodeEngine(session, manifest.end_tokens, most, self.tokenizer.decode, self.batch_size)
+        most, ends = manifest.limits["max_new_tokens"], manifest.end_tokens
+        guides = Guides(self.tokenizer, ends, self.dialect, self.level) if self.by_grammar else None
+        return DecodeEngine(session, ends, most, self.tokenizer.decode, self.batch_size, guides)
 
     def write(self, texts: Iterable[str]) -> Iterator[DocumentPrograms]:
         """Programs of the texts, in order; holds at most two windows of prompts and documents."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from prox_spark.config import GrammarMode
 from prox_spark.program.programs import DocumentPrograms
 from prox_spark.program.scores import Thresholds
 from prox_spark.refiner.budget import NO_BOUND, Budget
@@ -27,6 +28,7 @@ class RefinerInfo:
     dialect: of the programs it writes.
     languages: BCP 47 codes it was trained for; empty: any.
     precision: of its weights.
+    grammar: whether it decodes by the grammar when nobody says otherwise.
     thresholds: caution (``cautious``, ``balanced``, ``aggressive``) to probabilities; empty if it does not score.
     limits: ``window_tokens``, ``max_new_tokens`` and the like.
     preflight: bounds for a sample of a source, see docs/bundles.md.
@@ -41,10 +43,15 @@ class RefinerInfo:
     dialect: str = "prox"
     languages: tuple[str, ...] = ()
     precision: str = "none"
+    grammar: bool = False
     thresholds: Mapping[str, Thresholds] = field(default_factory=dict)
     limits: Mapping[str, int] = field(default_factory=dict)
     preflight: Mapping[str, float] = field(default_factory=dict)
     card: Mapping[str, Any] = field(default_factory=dict)
+
+    def decodes_by_grammar(self, mode: GrammarMode) -> bool:
+        """Whether a setting makes it write only what the chunk allows; it has no meaning where nothing is decoded."""
+        return self.writes == "decode" and (self.grammar if mode == "auto" else mode == "on")
 
 
 class Refiner(ABC):
@@ -86,6 +93,7 @@ class Refiner(ABC):
         device_id: int | None = None,
         threads: int | None = None,
         batch_size: int = 16,
+        grammar: GrammarMode = "auto",
     ) -> Refiner:
         """The refiner, ready to write.
 
@@ -96,6 +104,8 @@ class Refiner(ABC):
         device_id: the GPU's address, where the caller was given one, as a Spark task is.
         threads: of one session on the CPU; default ``PROX_SPARK_THREADS``, else the cores this process may use.
         batch_size: most prompts in one run of the graph; no program depends on it.
+        grammar: ``on``: a refiner that decodes writes only calls that can be carried out on their chunk; ``off``: what
+            its model writes; ``auto``: as the bundle says.
         Raises BundleError, DeviceError, EngineError.
         """
         if str(name_or_path).startswith(SCRIPTED):
@@ -108,7 +118,9 @@ class Refiner(ABC):
             return RulesRefiner(str(name_or_path))
         from prox_spark.refiner.model import ModelRefiner
 
-        return ModelRefiner.open(name_or_path, device, device_id=device_id, threads=threads, batch_size=batch_size)
+        return ModelRefiner.open(
+            name_or_path, device, device_id=device_id, threads=threads, batch_size=batch_size, grammar=grammar
+        )
 
     @abstractmethod
     def write(self, texts: Iterable[str]) -> Iterator[DocumentPrograms]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from prox_spark.config import HASH_ID, Caution, GuardSettings, JobSettings, Mode, Policy, job_settings
+from prox_spark.config import HASH_ID, Caution, GrammarMode, GuardSettings, JobSettings, Mode, Policy, job_settings
 from prox_spark.program.refined import Guards
 from prox_spark.refiner import Refiner
 from prox_spark.schemas import REFINED
@@ -86,6 +86,7 @@ def refine(
     text_column: str = "text",
     language_column: str | None = None,
     any_language: bool = False,
+    grammar: GrammarMode = "auto",
     device: str = "auto",
     policy: Policy = "strict",
     mode: Mode = "refine",
@@ -99,7 +100,7 @@ def refine(
     pass through, unless `language_column` or `any_language` is given. Write the result to a table before anything
     else reads it: each reading runs the model again.
     """
-    refiners = describe_refiners(refiner_paths(refiner), not any_language and language_column is None)
+    refiners = describe_refiners(refiner_paths(refiner), not any_language and language_column is None, grammar)
     settings = _settings(policy, mode, caution, guards, language_column)
     checked = checked_frame(df, id_column, text_column, guards)
     written = write_checked(checked.where("reason IS NULL"), refiners, device, passing=True)

@@ -309,7 +309,7 @@ def prepare(spark: SparkSession, settings: JobSettings, command: Command, run_id
 
 def refiners_to_write(settings: JobSettings) -> RefinerSet:
     """Return the refiners of the settings; the identifier of languages is there if they need it, else ConfigError."""
-    refiners = describe_refiners(settings.refiners, settings.identifies)
+    refiners = describe_refiners(settings.refiners, settings.identifies, settings.grammar)
     if refiners.identified:
         need_identifier()
     return refiners

@@ -21,14 +21,19 @@ def canonical_hash(value: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def make_write_key(fingerprints: tuple[str, ...], languages: tuple[str, ...] = ()) -> str:
+def make_write_key(
+    fingerprints: tuple[str, ...], languages: tuple[str, ...] = (), grammar: tuple[bool, ...] = ()
+) -> str:
     """Return the key of the programs that these refiners write, in this order.
 
     languages: those that documents are identified to be in before a refiner reads them; others get no program.
+    grammar: for each refiner whether it decodes by the grammar; empty: each as its bundle, and so fingerprint, says.
     """
     decides: dict[str, Any] = {"format": WRITE_FORMAT, "fingerprints": list(fingerprints)}
     if languages:
         decides |= {"languages": sorted(languages), "identifier": IDENTIFIER}
+    if grammar:
+        decides["grammar"] = list(grammar)
     return canonical_hash(decides)
 
 

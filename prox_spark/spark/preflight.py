@@ -16,6 +16,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from prox_spark.config import GrammarMode
 from prox_spark.errors import ProxError
 from prox_spark.refiner.device import processor
 from prox_spark.spark.execute import ExecutePolicy, execute_joined
@@ -83,6 +84,7 @@ class ProbeUdf:
     device: str
     policy: ExecutePolicy
     languages: tuple[str, ...] = ()
+    grammar: GrammarMode = "auto"
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Yield one row for each row that comes in."""
@@ -92,7 +94,7 @@ class ProbeUdf:
 
     def _probe(self) -> dict[str, object]:
         try:
-            refiners = load_refiners(self.paths, self.fingerprints, self.device)
+            refiners = load_refiners(self.paths, self.fingerprints, self.device, grammar=self.grammar)
             if self.languages:
                 need_identifier()
         except ProxError as error:
@@ -152,7 +154,7 @@ class Judgement:
 def probe(spark: SparkSession, refiners: RefinerSet, device: str) -> Probe:
     """Load the refiners in one worker; raises what that worker's `Refiner.load` raised."""
     policy = ExecutePolicy(dialect=refiners.dialect)
-    udf = ProbeUdf(refiners.paths, refiners.fingerprints, device, policy, refiners.identified)
+    udf = ProbeUdf(refiners.paths, refiners.fingerprints, device, policy, refiners.identified, refiners.grammar)
     row = spark.range(1, numPartitions=1).mapInArrow(udf, PROBED).first()
     assert row is not None
     if row.error is not None:

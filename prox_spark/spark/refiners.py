@@ -10,7 +10,7 @@ from typing import Any
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from prox_spark.config import JobSettings
+from prox_spark.config import GrammarMode, JobSettings
 from prox_spark.errors import ConfigError
 from prox_spark.program.scores import Thresholds
 from prox_spark.refiner import Refiner, RefinerInfo
@@ -27,6 +27,7 @@ class RefinerSet:
     paths: what `Refiner.load` is given on the workers; empty where no model is needed (`execute`).
     name: name and version of each, joined by ` + `; fingerprint likewise.
     dialect, languages: of the programs. thresholds: by caution, empty where nothing scores. preflight: bounds.
+    grammar: what `Refiner.load` is told of it on the workers.
     """
 
     paths: tuple[str, ...]
@@ -38,6 +39,7 @@ class RefinerSet:
     thresholds: Mapping[str, Thresholds] = field(default_factory=dict)
     preflight: Mapping[str, float] = field(default_factory=dict)
     identified: tuple[str, ...] = ()
+    grammar: GrammarMode = "auto"
 
     @property
     def fingerprint(self) -> str:
@@ -83,10 +85,11 @@ class RefinerSet:
         )
 
 
-def describe_refiners(paths: tuple[str, ...], identify: bool = True) -> RefinerSet:
+def describe_refiners(paths: tuple[str, ...], identify: bool = True, grammar: GrammarMode = "auto") -> RefinerSet:
     """Return what the refiners are, from their files; raises BundleError, and ConfigError where two do not fit.
 
     identify: whether WRITE is to pass over documents in languages that the refiners were not made for.
+    grammar: as in `Refiner.load`.
     """
     if not paths:
         raise ConfigError("no refiner; name one with --refiner (web-lite, or a bundle's directory)")
@@ -98,23 +101,26 @@ def describe_refiners(paths: tuple[str, ...], identify: bool = True) -> RefinerS
     common = tuple(sorted(set.intersection(*languages))) if languages else ()
     identified = common if identify else ()
     fingerprints = tuple(info.fingerprint for info in infos)
+    by_grammar = tuple(info.decodes_by_grammar(grammar) for info in infos)
+    as_bundles_say = by_grammar == tuple(info.decodes_by_grammar("auto") for info in infos)
     return RefinerSet(
         paths=tuple(str(path) for path in paths),
         name=JOINT.join(f"{info.name} {info.version}" for info in infos),
         fingerprints=fingerprints,
-        write_key=make_write_key(fingerprints, identified),
+        write_key=make_write_key(fingerprints, identified, () if as_bundles_say else by_grammar),
         dialect=last.dialect,
         languages=common,
         thresholds=_thresholds(infos),
         preflight=dict(last.preflight),
         identified=identified,
+        grammar=grammar,
     )
 
 
 def find_refiners(spark: SparkSession, settings: JobSettings, tables: Tables) -> RefinerSet:
     """Return the refiners whose programs `execute` is to take: of the bundle if one is named, else of `runs`."""
     if settings.refiners:
-        return describe_refiners(settings.refiners, settings.identifies)
+        return describe_refiners(settings.refiners, settings.identifies, settings.grammar)
     if not tables.exists(spark, "runs"):
         raise ConfigError(f"no programs in {tables.location}: write them first, or say with --programs where they are")
     runs = tables.read(spark, "runs").where("command IN ('write', 'refine') AND write_key IS NOT NULL")

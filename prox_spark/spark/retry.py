@@ -28,6 +28,7 @@ from prox_spark.spark.work import Work
 KEPT = (
     *("source", "format", "tables", "refiners", "id_column", "text_column", "language_column", "any_language"),
     *("mode", "policy", "caution", "guards", "device", "max_tokens", "max_seconds", "write_partitions", "checkpoints"),
+    "grammar",
 )
 _KEYS = "prox_spark_retry"
 

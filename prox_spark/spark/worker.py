@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from pyspark import TaskContext
 
+from prox_spark.config import GrammarMode
 from prox_spark.errors import BundleError, ConfigError, DeviceError
 from prox_spark.program.execute import primary_language
 from prox_spark.program.programs import DocumentPrograms
@@ -22,23 +23,27 @@ GROUP_CHARS = 2_000_000
 # Documents that wait for their turn while others in front of them are with a refiner.
 MAX_WAITING = 512
 
-# Refiners of this process, which Spark keeps for the next tasks: (fingerprint, device) -> refiner.
-_LOADED: dict[tuple[str, str], Refiner] = {}
+# Refiners of this process, which Spark keeps for the next tasks: (fingerprint, device, grammar) -> refiner.
+_LOADED: dict[tuple[str, str, str], Refiner] = {}
 
 
 def load_refiners(
-    paths: tuple[str, ...], fingerprints: tuple[str, ...], device: str, budget: Budget = NO_BOUND
+    paths: tuple[str, ...],
+    fingerprints: tuple[str, ...],
+    device: str,
+    budget: Budget = NO_BOUND,
+    grammar: GrammarMode = "auto",
 ) -> list[Refiner]:
     """Return this process's refiners, loaded at first use; raises BundleError where a worker has another bundle.
 
-    budget: what each of them may take for one document.
+    budget: what each of them may take for one document. grammar: as in `Refiner.load`.
     """
     name, device_id, threads = task_device(device)
     refiners = []
     for path, fingerprint in zip(paths, fingerprints, strict=True):
-        key = (fingerprint, f"{name}:{device_id}")
+        key = (fingerprint, f"{name}:{device_id}", grammar)
         if key not in _LOADED:
-            refiner = Refiner.load(path, name, device_id=device_id, threads=threads)
+            refiner = Refiner.load(path, name, device_id=device_id, threads=threads, grammar=grammar)
             if refiner.fingerprint != fingerprint:
                 raise BundleError(
                     f"{path} on this worker is another bundle than on the driver: "

@@ -11,6 +11,7 @@ import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from prox_spark.config import GrammarMode
 from prox_spark.program.programs import DocumentPrograms
 from prox_spark.refiner import Refiner
 from prox_spark.refiner.budget import NO_BOUND, Budget
@@ -32,6 +33,7 @@ class WriteUdf:
     passing: also hand the text on, as a last column, for an EXECUTE in the same plan.
     languages: pass over documents that are identified to be in another one; empty: do not identify.
     budget: what one document may take of each refiner.
+    grammar: as in `Refiner.load`.
     """
 
     paths: tuple[str, ...]
@@ -40,6 +42,7 @@ class WriteUdf:
     passing: bool = False
     languages: tuple[str, ...] = ()
     budget: Budget = NO_BOUND
+    grammar: GrammarMode = "auto"
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Yield the programs of the batches' documents, in order; batches out need not be batches in."""
@@ -57,7 +60,7 @@ class WriteUdf:
         first = next(stream, None)
         if first is None:
             return  # an empty partition loads no model
-        refiners.extend(load_refiners(self.paths, self.fingerprints, self.device, self.budget))
+        refiners.extend(load_refiners(self.paths, self.fingerprints, self.device, self.budget, self.grammar))
 
         def again() -> Iterator[str]:
             yield first
@@ -97,7 +100,8 @@ def write_checked(
     checked: DataFrame, refiners: RefinerSet, device: str, passing: bool = False, budget: Budget = NO_BOUND
 ) -> DataFrame:
     """Return the programs of documents that passed CHECK (doc_id, text_hash, text): the columns of WRITTEN."""
-    udf = WriteUdf(refiners.paths, refiners.fingerprints, device, passing, refiners.identified, budget)
+    identified, grammar = refiners.identified, refiners.grammar
+    udf = WriteUdf(refiners.paths, refiners.fingerprints, device, passing, identified, budget, grammar)
     schema = WRITTEN + (", text STRING" if passing else "")
     return checked.select("doc_id", "text_hash", "text").mapInArrow(udf, schema)
 
@@ -159,6 +163,7 @@ def write_programs(
     text_column: str = "text",
     device: str = "auto",
     any_language: bool = False,
+    grammar: GrammarMode = "auto",
     run_id: str | None = None,
 ) -> DataFrame:
     """Return the programs of a DataFrame's documents: rows of the `programs` table, one a row of `df`, lazily.
@@ -166,6 +171,7 @@ def write_programs(
     refiner: a bundle's name or path, a document bundle and a chunk bundle, or a `Refiner`; the workers load it
         themselves.
     any_language: let the refiner read documents in all languages, not only in those that it was made for.
+    grammar: as in `Refiner.load`.
 
     A text that is null or not UTF-8 is no document: it has no row here (`refine` gives it one). Write the result to a
     table before anything else reads it: each reading runs the model again.
@@ -173,6 +179,6 @@ def write_programs(
     """
     from prox_spark.spark.frames import checked_frame
 
-    refiners = describe_refiners(refiner_paths(refiner), not any_language)
+    refiners = describe_refiners(refiner_paths(refiner), not any_language, grammar)
     checked = checked_frame(df, id_column, text_column).where("reason IS NULL")
     return as_programs(write_checked(checked, refiners, device), refiners, run_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,7 @@ class Chunk:
     token_ids: the whole prompt, ready for the model.
     line_ends: for formats that are scored, the position in ``token_ids`` of the token that ends each line
         (``last_line - first_line + 1`` of them); empty for formats that are decoded.
+    text: for formats that are decoded, the chunk's lines as the document has them; empty for formats that are scored.
     """
 
     chunk: int
@@ -24,6 +25,7 @@ class Chunk:
     cut_line: bool
     token_ids: tuple[int, ...]
     line_ends: tuple[int, ...] = ()
+    text: str = field(default="", repr=False)
 
     @property
     def lines(self) -> int:

@@ -93,7 +93,7 @@ class DocumentFormat:
         """One prompt that stands for every line."""
         body = text.rstrip() if self.strip_end else text
         ids = self.template.ids_within(body, self.window_tokens)
-        yield Chunk(0, 0, text.count("\n"), False, tuple(ids))
+        yield Chunk(0, 0, text.count("\n"), False, tuple(ids), text=text)
 
 
 class LinesFormat:
@@ -129,7 +129,8 @@ class LinesFormat:
             cut = first == last and self._count(shown)[0] > self.window_tokens
             if cut:
                 shown = [self.template.tokenizer.cut(shown[0][: self._chars], self.window_tokens)]
-            yield Chunk(chunk, first, last, cut, tuple(self.template.ids(self.separator.join(shown))))
+            ids = self.template.ids(self.separator.join(shown))
+            yield Chunk(chunk, first, last, cut, tuple(ids), text="\n".join(lines[first : last + 1]))
 
     @property
     def _chars(self) -> int:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 
+_BYTE = re.compile("<0x([0-9A-F]{2})>")
+
+
 class TextTokenizer:
     """``tokenizers`` with special tokens off: a page that spells ``</s>`` gives the pieces of those four characters.
 
@@ -100,6 +103,37 @@ class TextTokenizer:
         at = match.start() if match else len(text)
         return text[:at], text[at:]
 
+    def token_bytes(self) -> list[bytes]:
+        """What every token stands for, by id; nothing for special tokens, which are no text.
+
+        Of tokenizers that spell a text's bytes as GPT-2's does, or that fall back to bytes as Llama-2's does.
+        Raises BundleError for others.
+        """
+        added = self._tokenizer.get_added_tokens_decoder()
+        vocabulary = self._tokenizer.get_vocab(with_added_tokens=False)
+        found = [b""] * max(self.vocabulary_size, 1 + max([*vocabulary.values(), *added]))
+        by_byte = _byte_alphabet()
+        spells_bytes = "<0x00>" not in vocabulary
+        if spells_bytes and not {"\u0120", "\u010a"} <= vocabulary.keys():  # blank and newline
+            raise BundleError("tokenizer.json: it is not known what bytes its tokens stand for, as a grammar needs it")
+        for piece, number in vocabulary.items():
+            if spells_bytes:
+                found[number] = bytes(by_byte[c] for c in piece) if by_byte.keys() >= set(piece) else b""
+            elif match := _BYTE.fullmatch(piece):
+                found[number] = bytes([int(match[1], 16)])
+            else:
+                found[number] = piece.replace("\u2581", " ").encode()
+        for number, token in added.items():
+            found[number] = b"" if token.special else token.content.encode()
+        return found
+
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids, special tokens left out."""
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
+
+
+def _byte_alphabet() -> dict[str, int]:
+    """The characters that GPT-2's tokenizers write for bytes: those that can be seen, and from U+0100 on for others."""
+    seen = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in seen]
+    return {chr(byte): byte for byte in seen} | {chr(256 + n): byte for n, byte in enumerate(others)}

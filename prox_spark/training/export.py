@@ -63,6 +63,7 @@ class ExportOptions:
         for chunks to which the model answers best on the samples. A scoring model brings its own.
     level: ``document``, ``chunk`` or ``both``; default: what the prompt is for.
     dialect: of the programs it was trained to write.
+    grammar: whether it decodes by the grammar of its dialect when nobody says otherwise; a model that decodes.
     languages: it was trained for; empty: any. Default: what the model says, else English.
     limits: replace ``window_tokens``, ``max_new_tokens`` and the like.
     end_tokens: ids; default: the model's end of sequence.
@@ -80,6 +81,7 @@ class ExportOptions:
     prompt: str | Mapping[str, Any] = "prox-chunk"
     level: str | None = None
     dialect: str = "prox"
+    grammar: bool = False
     languages: tuple[str, ...] | None = None
     limits: Mapping[str, int] = field(default_factory=dict)
     end_tokens: tuple[int, ...] | None = None
@@ -216,6 +218,7 @@ def _describe_decode(hf_dir: Path, options: ExportOptions) -> dict[str, Any]:
         "prompt": prompt,
         "limits": {**limits, **options.limits},
         "end_tokens": list(options.end_tokens or _end_tokens(hf_dir)),
+        **({"grammar": True} if options.grammar else {}),
     }
 
 

@@ -6,18 +6,19 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
 
 pytest.importorskip("pyspark")
 
-from prox_spark.config import GuardSettings, JobSettings, is_directory, job_settings
+from prox_spark.config import GrammarMode, GuardSettings, JobSettings, is_directory, job_settings
 from prox_spark.errors import BundleError, ConfigError
 from prox_spark.program.programs import ChunkProgram
 from prox_spark.program.refined import Edit, Guards
 from prox_spark.program.scores import Thresholds
+from prox_spark.refiner import Refiner
 from prox_spark.schemas import QUARANTINE_REASONS, SCHEMA_VERSION, STATUSES, TABLES, VIEWS, ddl
 from prox_spark.spark import arrow
 from prox_spark.spark.keys import make_policy_key, make_write_key, stream_key
@@ -26,6 +27,7 @@ from prox_spark.spark.preflight import judge
 from prox_spark.spark.refiners import RefinerSet, describe_refiners
 from prox_spark.spark.session import delta_package
 from prox_spark.spark.tables import Tables, view_sql
+from tests.helpers.tiny_models import decode_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 OK = {"source": "s", "tables": "t"}
@@ -80,6 +82,25 @@ def test_keys_change_with_what_they_stand_for_and_only_with_that() -> None:
     assert stream_key(settings, "write", "w", None) == stream_key(
         job_settings(**{**OK, "source": "s/"}), "write", "w", None
     )
+
+
+def test_the_grammar_counts_where_a_bundle_decodes_in_another_way_than_it_says(tmp_path: Path) -> None:
+    plain, guided = tmp_path / "plain", tmp_path / "guided"
+    decode_bundle(plain)
+    decode_bundle(guided, grammar=True)
+    fingerprints = {path: Refiner.describe(path).fingerprint for path in (plain, guided)}
+    keys = {
+        (path, mode): describe_refiners((str(path),), grammar=mode).write_key
+        for path in (plain, guided)
+        for mode in get_args(GrammarMode)
+    }
+    assert keys[plain, "auto"] == keys[plain, "off"] == make_write_key((fingerprints[plain],))
+    assert keys[guided, "auto"] == keys[guided, "on"] == make_write_key((fingerprints[guided],))
+    assert keys[plain, "on"] == make_write_key((fingerprints[plain],), grammar=(True,))
+    assert keys[guided, "off"] == make_write_key((fingerprints[guided],), grammar=(False,))
+    assert len(set(keys.values())) == 4
+    for other in ("rules:c4", "scripted:scored"):
+        assert len({describe_refiners((other,), grammar=mode).write_key for mode in get_args(GrammarMode)}) == 1
 
 
 def test_tables_hold_what_the_language_has() -> None:
