@@ -55,13 +55,10 @@ class _Found:
         return tokens
 
     @cached_property
-    def _logits(self) -> np.ndarray:
+    def logits(self) -> np.ndarray:
+        """All logits [rows, vocabulary], where they were asked for; fetched from the device when they are looked at."""
         logits: np.ndarray = self.values[2].numpy()
         return logits
-
-    def logits(self) -> np.ndarray:
-        """All logits [rows, vocabulary], where they were asked for; fetched from the device now."""
-        return self._logits
 
 
 class DecodeEngine:
@@ -119,7 +116,7 @@ class DecodeEngine:
     def prompt_logits(self, chunks: Sequence[Chunk]) -> np.ndarray:
         """Logits for the first new token of every chunk, float32 [chunks, vocabulary]."""
         self.cache.shape(1, max(map(self._capacity, chunks)))
-        return np.concatenate([self._read(chunk, 0, (*OUTPUTS, LOGITS)).logits() for chunk in chunks])
+        return np.concatenate([self._read(chunk, 0, (*OUTPUTS, LOGITS)).logits for chunk in chunks])
 
     def _capacity(self, chunk: Chunk) -> int:
         return self.cache.capacity_for(len(chunk.token_ids) + self.max_new_tokens)
@@ -176,7 +173,7 @@ class DecodeEngine:
         """
         token: int | None = int(found.tokens[place])
         if row.guide is not None:
-            token = row.guide.choose(int(found.tokens[place]), lambda: found.logits()[place])
+            token = row.guide.choose(int(found.tokens[place]), lambda: found.logits[place])
         if token is None:
             return True  # the tokenizer has no token for what would have to come
         if token in self.end_tokens:

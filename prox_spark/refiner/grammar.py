@@ -256,12 +256,17 @@ class Grammar:
         """The bytes that have to come, and whether the program then is over."""
         found = b""
         while True:
-            piece = os.path.commonprefix(self._options(state))  # noqa: RUF071 - bytes, no paths
+            piece = os.path.commonprefix(self._options(state)) or _OPEN  # noqa: RUF071 - bytes, no paths
             if piece in (_OPEN, NEWLINE):
                 following = self._closed(state) if piece else None
                 return found, following is not None and not self._forms(following)
             found += piece
             state = replace(state, call=state.call + piece)
+
+    def next_bytes(self, state: State) -> frozenset[int] | None:
+        """The bytes that may come next; None where that is up to the text."""
+        options = self._options(state)
+        return None if _OPEN in options else frozenset(option[0] for option in options)
 
     def _options(self, state: State) -> list[bytes]:
         """What may follow, one or more bytes each; none: the call is not viable."""

@@ -82,7 +82,7 @@ class Guide:
             return [], over
         forced = self._spelled(text)
         if not over:
-            forced = forced[: self._certain(forced)]
+            forced = forced[: self._certain(forced, self._after(self.state, text))]
         elif not forced:
             return [], False
         for one in forced:
@@ -114,12 +114,16 @@ class Guide:
             left -= len(self.guides.pieces[ids[place]])
         return [] if left else ids[place:]
 
-    def _certain(self, forced: list[int]) -> int:
-        """How many of the tokens stand whatever comes after them: no token that reaches further could stand there."""
-        state = self.state
+    def _certain(self, forced: list[int], end: State) -> int:
+        """How many of the tokens stand whatever comes after them: no token that reaches further could stand there.
+
+        end: the state after all of them.
+        """
+        state, follows = self.state, self.grammar.next_bytes(end)
         for place, token in enumerate(forced):
             tail = b"".join(self.guides.pieces[one] for one in forced[place:])
-            if any(self.grammar.advance(state, piece) is not None for piece in self.guides.longer(tail)):
+            longer = (p for p in self.guides.longer(tail) if follows is None or p[len(tail)] in follows)
+            if any(self.grammar.advance(state, piece) is not None for piece in longer):
                 return place
             state = self._after(state, self.guides.pieces[token])
         return len(forced)

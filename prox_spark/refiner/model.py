@@ -102,7 +102,7 @@ class ModelRefiner(Refiner):
         self.bundle = bundle
         self.info = bundle.info
         self.batch_size = batch_size
-        self.by_grammar = self.info.decodes_by_grammar(grammar)
+        self.grammar = grammar
         self._asked = (device, device_id, threads)
         self.tokenizer = bundle.tokenizer()
         self.prompt = bundle.prompt(self.tokenizer)
@@ -149,7 +149,8 @@ class ModelRefiner(Refiner):
         if manifest.writes == "score":
             return ScoreEngine(session)
         most, ends = manifest.limits["max_new_tokens"], manifest.end_tokens
-        guides = Guides(self.tokenizer, ends, self.dialect, self.level) if self.by_grammar else None
+        by_grammar = self.info.decodes_by_grammar(self.grammar)
+        guides = Guides(self.tokenizer, ends, self.dialect, self.level) if by_grammar else None
         return DecodeEngine(session, ends, most, self.tokenizer.decode, self.batch_size, guides)
 
     def write(self, texts: Iterable[str]) -> Iterator[DocumentPrograms]:

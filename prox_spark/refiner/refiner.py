@@ -60,12 +60,14 @@ class Refiner(ABC):
     provider: execution provider that the session really has, e.g. ``CPUExecutionProvider``; ``none`` for scripts.
     device: ``cpu`` or ``cuda:N``.
     budget: what one document may take; to be set before ``write``. Rules cost next to nothing and do not look at it.
+    grammar: what ``load`` was told.
     """
 
     info: RefinerInfo
     provider: str
     device: str
     budget: Budget = NO_BOUND
+    grammar: GrammarMode = "auto"
 
     @staticmethod
     def describe(name_or_path: str | Path) -> RefinerInfo:

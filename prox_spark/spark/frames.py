@@ -15,7 +15,7 @@ from prox_spark.spark.check import CHECKED, check, repeated_ids, resolve_repeate
 from prox_spark.spark.execute import ExecutePolicy, execute_joined
 from prox_spark.spark.keys import make_policy_key
 from prox_spark.spark.refiners import RefinerSet, describe_refiners
-from prox_spark.spark.write import beside_programs, refiner_paths, write_checked
+from prox_spark.spark.write import beside_programs, grammar_of, refiner_paths, write_checked
 
 
 def checked_frame(
@@ -97,10 +97,11 @@ def refine(
 
     The columns are those of `execute_programs`. For more than fits one run use a job: it keeps the programs, and
     goes on where it stopped. Documents that are identified to be in a language that the refiner was not made for
-    pass through, unless `language_column` or `any_language` is given. Write the result to a table before anything
-    else reads it: each reading runs the model again.
+    pass through, unless `language_column` or `any_language` is given. `grammar` is as in `Refiner.load`. Write the
+    result to a table before anything else reads it: each reading runs the model again.
     """
-    refiners = describe_refiners(refiner_paths(refiner), not any_language and language_column is None, grammar)
+    identify = not any_language and language_column is None
+    refiners = describe_refiners(refiner_paths(refiner), identify, grammar_of(refiner, grammar))
     settings = _settings(policy, mode, caution, guards, language_column)
     checked = checked_frame(df, id_column, text_column, guards)
     written = write_checked(checked.where("reason IS NULL"), refiners, device, passing=True)

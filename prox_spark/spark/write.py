@@ -155,6 +155,11 @@ def refiner_paths(refiner: Refiner | str | Sequence[str]) -> tuple[str, ...]:
     return tuple(str(path) for path in refiner)
 
 
+def grammar_of(refiner: Refiner | str | Sequence[str], grammar: GrammarMode) -> GrammarMode:
+    """Return what the workers are to be told of the grammar; of a refiner of this process, what it was told itself."""
+    return refiner.grammar if grammar == "auto" and isinstance(refiner, Refiner) else grammar
+
+
 def write_programs(
     df: DataFrame,
     refiner: Refiner | str | Sequence[str],
@@ -171,7 +176,7 @@ def write_programs(
     refiner: a bundle's name or path, a document bundle and a chunk bundle, or a `Refiner`; the workers load it
         themselves.
     any_language: let the refiner read documents in all languages, not only in those that it was made for.
-    grammar: as in `Refiner.load`.
+    grammar: as in `Refiner.load`; default: as a `Refiner` was loaded.
 
     A text that is null or not UTF-8 is no document: it has no row here (`refine` gives it one). Write the result to a
     table before anything else reads it: each reading runs the model again.
@@ -179,6 +184,6 @@ def write_programs(
     """
     from prox_spark.spark.frames import checked_frame
 
-    refiners = describe_refiners(refiner_paths(refiner), not any_language, grammar)
+    refiners = describe_refiners(refiner_paths(refiner), not any_language, grammar_of(refiner, grammar))
     checked = checked_frame(df, id_column, text_column).where("reason IS NULL")
     return as_programs(write_checked(checked, refiners, device), refiners, run_id)

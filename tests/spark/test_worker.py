@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 pytest.importorskip("pyspark")
 import pyarrow as pa
 
+from prox_spark.config import GrammarMode
 from prox_spark.errors import BundleError, DeviceError
 from prox_spark.program.operations import ProgramError
 from prox_spark.program.programs import ChunkProgram, DocumentPrograms
@@ -24,7 +26,8 @@ from prox_spark.spark import arrow, execute, worker
 from prox_spark.spark.execute import ExecutePolicy, ExecuteUdf, MeasureUdf
 from prox_spark.spark.preflight import NOISY_PAGE, ProbeUdf
 from prox_spark.spark.work import rows_a_batch
-from prox_spark.spark.write import WriteUdf
+from prox_spark.spark.write import WriteUdf, grammar_of
+from tests.helpers.tiny_models import decode_bundle
 
 NOISE = ScriptedRefiner("scripted:noise")
 
@@ -142,6 +145,18 @@ def test_a_budget_is_the_runs_own_although_refiners_stay_loaded() -> None:
     for budget, errors in ((Budget(tokens=2), ["too_many_tokens", None]), (Budget(), [None, None])):
         (out,) = WriteUdf(("scripted:noise",), (NOISE.fingerprint,), "cpu", budget=budget)(iter([batch]))
         assert [error and code_of(error) for error in out.column("error").to_pylist()] == errors
+
+
+def test_the_grammar_reaches_the_refiner(tmp_path: Path) -> None:
+    bundle = decode_bundle(tmp_path / "d", level="document", end_tokens=[2])
+    batch = batch_of("one two three")
+    found = {}
+    for mode in get_args(GrammarMode):
+        (out,) = WriteUdf((str(tmp_path / "d"),), (bundle.info.fingerprint,), "cpu", grammar=mode)(iter([batch]))
+        found[mode] = out.column("doc_program")[0].as_py()
+    assert found["on"] in ("keep_doc()", "drop_doc()") and found["auto"] == found["off"] != found["on"]
+    assert grammar_of(Refiner.load(tmp_path / "d", "cpu", grammar="on"), "auto") == "on"
+    assert grammar_of(str(tmp_path / "d"), "auto") == "auto"
 
 
 def test_a_panic_below_python_is_one_texts_error_and_an_exit_is_an_exit() -> None:
