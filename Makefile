@@ -13,6 +13,9 @@ PYTEST_ARGS ?=
 # How long `make fuzz` looks for findings.
 SECONDS ?= 600
 BENCH_ARGS ?=
+# How many kills `make test-faults` deals out, and drawn from which seed.
+KILLS ?= 6
+SEED ?= 1
 
 DEMO_EXTRAS := spark,cpu,report
 TEST_EXTRAS := spark,cpu,report,test
@@ -23,7 +26,7 @@ PIP_FLAGS := --quiet --disable-pip-version-check
 JAVA = JAVA_HOME="$$($(1)/bin/python -m prox_spark.java)"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-train test-oldest fuzz bench bench-engines bench-score bench-gpu lint format clean
+.PHONY: help demo test test-slow test-train test-oldest test-faults fuzz bench bench-engines bench-score bench-gpu lint format clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +45,9 @@ test-train: $(VENV_TRAIN)/.train ## training and export against torch and transf
 
 test-oldest: $(VENV_OLDEST)/.oldest ## the integration slice on the oldest Spark and Delta that are supported
 	$(call JAVA,$(VENV_OLDEST)) $(VENV_OLDEST)/bin/python -m pytest -m oldest tests/integration $(PYTEST_ARGS)
+
+test-faults: $(VENV)/.test ## kill a cluster's processes at drawn points and run again: KILLS=30 SEED=1 for more
+	$(call JAVA,$(VENV)) FAULTS_KILLS=$(KILLS) FAULTS_SEED=$(SEED) $(VENV)/bin/python -m pytest -m faults tests/faults $(PYTEST_ARGS)
 
 fuzz: $(VENV)/.fuzz ## parser and executors against inputs that are led by coverage, for SECONDS=600
 	$(VENV)/bin/python fuzz/fuzz_program.py --seconds $(SECONDS) --corpus build/fuzz/corpus

@@ -1,0 +1,156 @@
+"""Kills in a row at drawn points over WRITE and EXECUTE on a cluster; after that the tables as if nothing had been.
+
+FAULTS_KILLS (default 6) and FAULTS_SEED (default 1) say how many and which; a table of what was done is printed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.cluster import ROOT, Cluster, environment, family, kill
+from tests.faults.plan import Fault, draw
+from tests.helpers.spark_jobs import contents, run
+
+pytestmark = pytest.mark.faults
+
+KILLS = int(os.environ.get("FAULTS_KILLS", "6"))
+SEED = int(os.environ.get("FAULTS_SEED", "1"))
+# Kills of one set of tables before it is finished and looked at, and the commands that they are dealt out to.
+A_ROUND = 3
+ROUNDS = (("refine", "refine", "refine"), ("write", "write", "execute"))
+PATIENCE = 600
+
+
+@dataclass
+class Outcome:
+    """What came of a fault: whether the process was killed, and how the driver ended."""
+
+    fault: Fault
+    killed: bool
+    ended: str
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with Cluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
+def test_kills_in_a_row_leave_the_tables_of_an_undisturbed_run(
+    spark: Any,
+    cluster: Cluster,
+    settings: dict[str, Any],
+    undisturbed: dict[str, list[str]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    more = {name: value for name, value in settings.items() if name != "source"}
+    outcomes: list[Outcome] = []
+    for number in range(0, KILLS, A_ROUND):
+        tables = str(tmp_path / f"tables-{number}")
+        commands = ROUNDS[number // A_ROUND % len(ROUNDS)]
+        for at, command in enumerate(commands[: KILLS - number]):
+            if command == "execute":
+                run(spark, settings["source"], tables, "write", **more)
+            outcomes.append(suffer(cluster, {**settings, "tables": tables}, draw(SEED, number + at, command)))
+        for command in dict.fromkeys(commands):
+            run(spark, settings["source"], tables, command, **more)
+        found = contents(spark, tables)
+        for name, rows in undisturbed.items():
+            assert found[name] == rows, f"seed {SEED}, after faults {number} to {number + A_ROUND - 1}: {name} differs"
+    with capsys.disabled():
+        print(f"\n{told(outcomes)}")
+    assert sum(one.killed for one in outcomes) >= KILLS * 2 // 3, "too many jobs ended before their fault came"
+
+
+def suffer(cluster: Cluster, job: dict[str, Any], fault: Fault) -> Outcome:
+    """Run a job on the cluster until its fault has come and it has ended."""
+    if fault.command == "execute":
+        job = {name: value for name, value in job.items() if name != "refiners"}
+    else:
+        job = {**job, "refiners": ["scripted:noise"]}
+    asked = {"job": job, "command": fault.command, "session": cluster.session(), "die": fault.point}
+    log = (cluster.logs / f"driver-{fault.number}.log").open("wb")
+    driver = subprocess.Popen(
+        [sys.executable, "-m", "tests.faults.driver", json.dumps(asked)],
+        env=environment(), cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True,
+    )  # fmt: skip
+    started = family(driver.pid)
+    said: queue.Queue[str | None] = queue.Queue()
+    threading.Thread(target=_listen, args=(driver, said), daemon=True).start()
+    killed = False
+    try:
+        if fault.point is None:
+            killed = _wait_for(said, fault.stage)
+            if killed:
+                time.sleep(fault.delay)
+                started = family(driver.pid)
+                killed = driver.poll() is None and _strike(cluster, driver, fault)
+        driver.wait(PATIENCE)
+    finally:
+        for process in [*started, *family(driver.pid)]:
+            with contextlib.suppress(Exception):
+                process.wait(20)
+            kill(process)
+    if fault.point is not None:
+        killed = driver.returncode == -9
+    return Outcome(fault, killed, "killed" if driver.returncode == -9 else f"exit code {driver.returncode}")
+
+
+def _listen(driver: subprocess.Popen[str], said: queue.Queue[str | None]) -> None:
+    assert driver.stdout is not None
+    for line in driver.stdout:
+        said.put(line)
+    said.put(None)
+
+
+def _wait_for(said: queue.Queue[str | None], stage: str) -> bool:
+    """Wait until a stage has ended; False where the job ended before."""
+    while (line := said.get(timeout=PATIENCE)) is not None:
+        if line.split()[-1:] == [stage]:
+            return True
+    return False
+
+
+def _strike(cluster: Cluster, driver: subprocess.Popen[str], fault: Fault) -> bool:
+    """Kill the fault's victim; False where there is none at this moment."""
+    if fault.victim == "cluster worker":
+        cluster.kill_worker(fault.number % len(cluster.workers))
+        return True
+    if fault.victim == "driver":
+        victims = family(driver.pid)[-1:]
+    elif fault.victim == "driver JVM":
+        victims = [one for one in family(driver.pid) if one.name() == "java"][:1]
+    else:
+        victims = (cluster.executors() if fault.victim == "executor" else cluster.python_workers())[:1]
+    for one in victims:
+        kill(one)
+    return bool(victims)
+
+
+def told(outcomes: list[Outcome]) -> str:
+    """The table of faults."""
+    rows = [("fault", "command", "killed", "when", "done", "the driver")]
+    for one in outcomes:
+        fault = one.fault
+        done = "yes" if one.killed else "no: too late"
+        rows.append((str(fault.number), fault.command, fault.victim, fault.told, done, one.ended))
+    widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    commits = sum(one.killed and one.fault.point is not None for one in outcomes)
+    kills = sum(one.killed for one in outcomes)
+    last = f"seed {SEED}: {kills} kills, {commits} of them at a commit; 0 lost, 0 doubled, tables equal row for row"
+    return "\n".join([*lines, last])
