@@ -76,12 +76,29 @@ def test_kills_in_a_row_leave_the_tables_of_an_undisturbed_run(
     assert sum(one.killed for one in outcomes) >= KILLS * 2 // 3, "too many jobs ended before their fault came"
 
 
+def test_the_shipped_refiner_killed_before_what_it_wrote_is_committed_and_while_it_reads(
+    spark: Any, cluster: Cluster, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    more = {name: value for name, value in settings.items() if name != "source"} | {"refiners": ("web-lite",)}
+    run(spark, settings["source"], str(tmp_path / "undisturbed"), **more)
+    tables = str(tmp_path / "tables")
+    job = {**settings, "tables": tables, "refiners": ["web-lite"]}
+    faults = (
+        Fault(KILLS, "refine", "driver", "commit:programs", "write", 0.0),
+        Fault(KILLS + 1, "refine", "executor", None, "check", 0.5),
+    )
+    outcomes = [suffer(cluster, job, fault) for fault in faults]
+    assert all(one.killed for one in outcomes), "a job ended before its fault came"
+    run(spark, settings["source"], tables, **more)
+    assert contents(spark, tables) == contents(spark, str(tmp_path / "undisturbed"))
+
+
 def suffer(cluster: Cluster, job: dict[str, Any], fault: Fault) -> Outcome:
     """Run a job on the cluster until its fault has come and it has ended."""
     if fault.command == "execute":
         job = {name: value for name, value in job.items() if name != "refiners"}
     else:
-        job = {**job, "refiners": ["scripted:noise"]}
+        job = {"refiners": ["scripted:noise"], **job}
     asked = {"job": job, "command": fault.command, "session": cluster.session(), "die": fault.point}
     log = (cluster.logs / f"driver-{fault.number}.log").open("wb")
     driver = subprocess.Popen(
