@@ -58,7 +58,7 @@ class Cluster:
 
     def __enter__(self) -> Cluster:
         self.logs.mkdir(parents=True, exist_ok=True)
-        self.master = self._start("master", "master.Master", "--host", "127.0.0.1", "--port", str(self.port))
+        self.master = self._start("master", "master.Master", "--port", str(self.port))
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             with socket.socket() as one:
@@ -109,17 +109,16 @@ class Cluster:
         self._add_worker(number)
 
     def _add_worker(self, number: int) -> None:
-        arguments = ("--host", "127.0.0.1", "--cores", "1", "--memory", "1g", "--webui-port", str(free_port()))
-        work = ("--work-dir", str(self.logs / f"work-{number}"))
-        worker = self._start(f"worker-{number}", "worker.Worker", *arguments, *work, self.url)
+        arguments = ("--cores", "1", "--memory", "1g", "--work-dir", str(self.logs / f"work-{number}"))
+        worker = self._start(f"worker-{number}", "worker.Worker", *arguments, self.url)
         self.workers[number : number + 1] = [worker]
 
     def _start(self, name: str, what: str, *arguments: str) -> subprocess.Popen[bytes]:
         start = Path(environment()["SPARK_HOME"], "bin", "spark-class")
-        more = ("--webui-port", str(free_port())) if name == "master" else ()
+        listening = ("--host", "127.0.0.1", "--webui-port", str(free_port()))
         with (self.logs / f"{name}.log").open("ab") as log:
             return subprocess.Popen(
-                [str(start), f"org.apache.spark.deploy.{what}", *arguments, *more],
+                [str(start), f"org.apache.spark.deploy.{what}", *listening, *arguments],
                 env=environment(), stdout=log, stderr=log, cwd=ROOT,
             )  # fmt: skip
 

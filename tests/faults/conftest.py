@@ -36,6 +36,5 @@ def settings(source: str) -> dict[str, Any]:
 def undisturbed(spark: Any, settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     """What is in the tables after one run that nothing happened to."""
     tables = str(tmp_path_factory.mktemp("undisturbed") / "tables")
-    more = {name: value for name, value in settings.items() if name != "source"}
-    run(spark, settings["source"], tables, **more)
+    run(spark, tables=tables, **settings)
     return contents(spark, tables)

@@ -57,17 +57,16 @@ def test_kills_in_a_row_leave_the_tables_of_an_undisturbed_run(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    more = {name: value for name, value in settings.items() if name != "source"}
     outcomes: list[Outcome] = []
     for number in range(0, KILLS, A_ROUND):
         tables = str(tmp_path / f"tables-{number}")
         commands = ROUNDS[number // A_ROUND % len(ROUNDS)]
         for at, command in enumerate(commands[: KILLS - number]):
             if command == "execute":
-                run(spark, settings["source"], tables, "write", **more)
+                run(spark, tables=tables, command="write", **settings)
             outcomes.append(suffer(cluster, {**settings, "tables": tables}, draw(SEED, number + at, command)))
         for command in dict.fromkeys(commands):
-            run(spark, settings["source"], tables, command, **more)
+            run(spark, tables=tables, command=command, **settings)
         found = contents(spark, tables)
         for name, rows in undisturbed.items():
             assert found[name] == rows, f"seed {SEED}, after faults {number} to {number + A_ROUND - 1}: {name} differs"
@@ -79,17 +78,16 @@ def test_kills_in_a_row_leave_the_tables_of_an_undisturbed_run(
 def test_the_shipped_refiner_killed_before_what_it_wrote_is_committed_and_while_it_reads(
     spark: Any, cluster: Cluster, settings: dict[str, Any], tmp_path: Path
 ) -> None:
-    more = {name: value for name, value in settings.items() if name != "source"} | {"refiners": ("web-lite",)}
-    run(spark, settings["source"], str(tmp_path / "undisturbed"), **more)
+    given = {**settings, "refiners": ("web-lite",)}
+    run(spark, tables=str(tmp_path / "undisturbed"), **given)
     tables = str(tmp_path / "tables")
-    job = {**settings, "tables": tables, "refiners": ["web-lite"]}
     faults = (
         Fault(KILLS, "refine", "driver", "commit:programs", "write", 0.0),
         Fault(KILLS + 1, "refine", "executor", None, "check", 0.5),
     )
-    outcomes = [suffer(cluster, job, fault) for fault in faults]
+    outcomes = [suffer(cluster, {**given, "tables": tables}, fault) for fault in faults]
     assert all(one.killed for one in outcomes), "a job ended before its fault came"
-    run(spark, settings["source"], tables, **more)
+    run(spark, tables=tables, **given)
     assert contents(spark, tables) == contents(spark, str(tmp_path / "undisturbed"))
 
 
