@@ -109,12 +109,12 @@ def measure(spark: Any, base: Path, texts: list[str], options: Any) -> dict[str,
     }
     for number in range(options.rounds):
         found["spark"].append(through_spark(spark, base, number, options))
+        told = f"round {number + 1}: Spark {found['spark'][-1]['seconds']:.1f} s"
         if not options.no_bare:
-            found["bare"].append({many: by_engine(base, texts, many, options) for many in {1, cores()}})
-        bare = ", ".join(
-            f"{many} alone {seconds:.1f} s" for alone in found["bare"][-1:] for many, seconds in alone.items()
-        )
-        print(f"round {number + 1}: Spark {found['spark'][-1]['seconds']:.1f} s, {bare}", file=sys.stderr, flush=True)
+            alone = {many: by_engine(base, texts, many, options) for many in {1, cores()}}
+            found["bare"].append(alone)
+            told += "".join(f", {many} alone {seconds:.1f} s" for many, seconds in alone.items())
+        print(told, file=sys.stderr, flush=True)
     return found
 
 

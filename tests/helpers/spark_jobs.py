@@ -66,8 +66,8 @@ def contents(spark: Any, tables: str) -> dict[str, list[str]]:
     return found
 
 
-def plan_nodes(spark: Any, since: int = 0) -> Iterator[tuple[int, Any, dict[str, str]]]:
-    """Give every node of the plans of all queries from number `since` on: the query's number, node, its metrics."""
+def plan_nodes(spark: Any, since: int = 0) -> Iterator[tuple[int, Any, Any]]:
+    """Give every node of the plans of all queries from number `since` on: the query's number, node, query's metrics."""
     store = spark._jsparkSession.sharedState().statusStore()
     executions = store.executionsList()
     for n in range(executions.size()):
@@ -77,20 +77,24 @@ def plan_nodes(spark: Any, since: int = 0) -> Iterator[tuple[int, Any, dict[str,
         values = store.executionMetrics(number)
         nodes = store.planGraph(number).allNodes()
         for m in range(nodes.size()):
-            metrics = nodes.apply(m).metrics()
-            told = (metrics.apply(k) for k in range(metrics.size()))
-            known = {one.name(): one.accumulatorId() for one in told if values.contains(one.accumulatorId())}
-            yield number, nodes.apply(m), {name: values.apply(one) for name, one in known.items()}
+            yield number, nodes.apply(m), values
+
+
+def metric(node: Any, values: Any, name: str) -> str | None:
+    """Return a metric of a node as Spark shows it; None where it has none of this name, or no value yet."""
+    metrics = node.metrics()
+    named = (one.accumulatorId() for one in map(metrics.apply, range(metrics.size())) if one.name() == name)
+    return next((values.apply(one) for one in named if values.contains(one)), None)
 
 
 def udf_rows(spark: Any, since: int = 0) -> Counter[str]:
     """Return the rows out of each Python stage in all queries from number `since` on, by Spark's own metrics."""
     found: Counter[str] = Counter()
-    for _, node, metrics in plan_nodes(spark, since):
-        if "MapInArrow" in node.name():
+    for _, node, values in plan_nodes(spark, since):
+        rows = metric(node, values, "number of output rows") if "MapInArrow" in node.name() else None
+        if rows is not None:
             udfs = ("WriteUdf", "ExecuteUdf", "MeasureUdf", "ProbeUdf")
-            name = next((udf for udf in udfs if udf in node.desc()), node.desc())
-            found[name] += int(metrics.get("number of output rows", "0").replace(",", ""))
+            found[next((udf for udf in udfs if udf in node.desc()), node.desc())] += int(rows.replace(",", ""))
     return found
 
 
@@ -114,12 +118,12 @@ def scanned_bytes(spark: Any, path: str, since: int = 0) -> int:
 
     The queries must have been made under SHOW_PATHS.
     """
-    return sum(
-        _size(metrics["size of files read"])
-        for _, node, metrics in plan_nodes(spark, since)
+    read = (
+        metric(node, values, "size of files read")
+        for _, node, values in plan_nodes(spark, since)
         if node.name().startswith("Scan") and path in node.desc() and "_delta_log" not in node.desc()
-        if "size of files read" in metrics
     )
+    return sum(_size(shown) for shown in read if shown is not None)
 
 
 def _size(shown: str) -> int:
