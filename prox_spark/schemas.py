@@ -129,7 +129,7 @@ PROGRAMS = Table(
         Column(
             "language",
             "STRING",
-            "language identified before a refiner read the text; null: not sure, or not looked at",
+            "language identified before a refiner read the text; null: not sure, several, or not looked at",
         ),
         Column("run_id", "STRING", "run that wrote the row"),
         Column("written_at", "TIMESTAMP", "start of the slice that the row was written in, UTC"),

@@ -46,5 +46,11 @@ def test_what_is_short_or_ambiguous_is_left_open(text: str) -> None:
     assert identify(text) is None
 
 
+def test_a_text_in_several_languages_is_in_none() -> None:
+    mixed = "\n".join([f"{GERMAN} {GERMAN}", f"{FRENCH} {FRENCH}", f"{ENGLISH} {ENGLISH}"])
+    assert identify(f"{mixed}\n{mixed}") is None
+    assert identify(f"{GERMAN} {GERMAN}\n" * 4 + f"{ENGLISH} {ENGLISH}") == "de", "a German text that quotes"
+
+
 def test_characters_that_are_no_utf8_do_no_harm() -> None:
     assert identify(f"\ud800 {ENGLISH}") == "en"
