@@ -19,7 +19,15 @@ from prox_spark.training.labelling import LabelledLine, labelled_lines, written_
 from prox_spark.training.negatives import negative
 from prox_spark.training.page import Page
 from prox_spark.training.planting import planted
-from prox_spark.training.records import Record, collapsed, line_share, read_records, sha256, write_records
+from prox_spark.training.records import (
+    MADE_NEGATIVE,
+    Record,
+    collapsed,
+    line_share,
+    read_records,
+    sha256,
+    write_records,
+)
 from prox_spark.training.splitting import Groups, in_share
 
 SPLITS = ("train", "valid")
@@ -165,7 +173,7 @@ class _Builder:
         for number, (kind, lines) in enumerate(made):
             name = f"negative-{split}-{seed}-{number}"
             record = {"id": name, "source": "made", "url": "", "domain": name, "license": "", "gold_text": ""}
-            record |= {"lang": _main(languages), "kind": f"negative:{kind}"}
+            record |= {"lang": _main(languages), "kind": f"{MADE_NEGATIVE}{kind}"}
             record |= {"label_quality": "made", "rendering": "wet"}
             yield from self._counted(split, record, [LabelledLine(line, True, 0.0) for line in lines])
 

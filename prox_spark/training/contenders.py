@@ -59,8 +59,8 @@ class RefinerContender(Contender):
 
     removes_lines = True
 
-    def __init__(self, refiner: Refiner, caution: str = "balanced") -> None:
-        self.refiner, self.caution = refiner, caution
+    def __init__(self, refiner: Refiner, caution: str = "balanced", any_language: bool = False) -> None:
+        self.refiner, self.caution, self.any_language = refiner, caution, any_language
         self.name = refiner.name
 
     def refine(self, texts: Sequence[Text]) -> list[Refined]:
@@ -75,7 +75,7 @@ class RefinerContender(Contender):
                 written,
                 dialect=self.refiner.dialect,
                 language=language,
-                languages=self.refiner.languages,
+                languages=() if self.any_language else self.refiner.languages,
                 thresholds=thresholds,
             )
             for (text, language), written in zip(texts, programs, strict=True)

@@ -82,6 +82,7 @@ def evaluate(
     caution: str = "balanced",
     limit: int | None = None,
     languages: Sequence[str] = ("en",),
+    any_language: bool = False,
     device: str = "auto",
     against: Sequence[str] = (),
     classifier: Path | None = None,
@@ -93,13 +94,14 @@ def evaluate(
 
     caution: ``cautious``, ``balanced`` or ``aggressive``: which of the refiners' thresholds to take.
     limit: only so many pages of each rendering. languages: of the pages taken; none: all.
+    any_language: let refiners read texts in languages that they were not made for; otherwise these pass through.
     against: bundles, ``rules:NAME`` or ``datatrove:NAME`` to compare with. classifier: a line classifier's directory.
     gold: also give the pages' gold texts to every contender. negatives, clean: sets of texts that should be dropped, or
     come through untouched, see ``read_texts``.
     Raises BundleError for a bundle that cannot be read, SourceError for a file that cannot.
     """
     pages = _pages(Path(data), languages, limit)
-    evaluated = RefinerContender(Refiner.load(refiner, device=device), caution)
+    evaluated = RefinerContender(Refiner.load(refiner, device=device), caution, any_language)
     rivals, notes = _rivals(against, classifier, evaluated, device)
     outputs = [_output(contender, pages) for contender in (evaluated, *rivals)]
     shown = [outputs[0], _output(Unchanged(), pages), _labels(pages), *outputs[1:]]
@@ -153,7 +155,7 @@ def _rivals(
     notes = []
     for name in dict.fromkeys(against):
         if not name.startswith(DATATROVE):
-            rival = RefinerContender(Refiner.load(name, device=device), evaluated.caution)
+            rival = RefinerContender(Refiner.load(name, device=device), evaluated.caution, evaluated.any_language)
             if rival.name in {evaluated.name, *(other.name for other in rivals)}:
                 rival.name = f"{rival.name} ({name})"
             rivals.append(rival)
@@ -186,7 +188,7 @@ def _sets(
     if gold:
         # Both renderings of a page have the same gold text.
         once = {page.id: page for page in pages}.values()
-        sets["gold"] = [PlainText(page.id, "gold", page.gold, page.language) for page in once]
+        sets["gold"] = [PlainText(page.id, "gold", page.gold, page.language, page.domain) for page in once]
     if negatives is not None:
         sets["negatives"] = read_texts(negatives)
     if clean is not None:

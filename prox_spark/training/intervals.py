@@ -35,11 +35,7 @@ class Draws:
 
 def draw(scores: Sequence[DocumentScore], domains: Sequence[str]) -> Draws:
     """Draw as many domains as there are, with replacement, a thousand times, and summarise each draw."""
-    names = sorted(set(domains))
-    chance = np.random.default_rng(SEED)
-    counts = chance.multinomial(len(names), np.full(len(names), 1 / len(names)), size=DRAWS)
-    place = {name: number for number, name in enumerate(names)}
-    weights = counts[:, [place[domain] for domain in domains]].astype(np.float64)
+    weights = _weights(domains)
 
     def mean(values: Sequence[float], over: Sequence[float]) -> Numbers:
         result: Numbers = weights @ np.array(values) / np.maximum(weights @ np.array(over), 1e-9)
@@ -55,6 +51,22 @@ def draw(scores: Sequence[DocumentScore], domains: Sequence[str]) -> Draws:
         harmed_relative=mean([float(one.harmed_relative) for one in scores], ones),
         gold_words_removed=mean([float(one.lost) for one in scores], [float(one.had) for one in scores]),
     )
+
+
+def share_interval(flags: Sequence[bool], domains: Sequence[str]) -> Interval:
+    """The 95% interval of the share of documents that something holds for, by the same draws."""
+    weights = _weights(domains)
+    return interval(weights @ np.array(flags, dtype=np.float64) / np.maximum(weights.sum(axis=1), 1e-9))
+
+
+def _weights(domains: Sequence[str]) -> Numbers:
+    """How often each document comes in each draw, [DRAWS, documents]."""
+    names = sorted(set(domains))
+    chance = np.random.default_rng(SEED)
+    counts = chance.multinomial(len(names), np.full(len(names), 1 / len(names)), size=DRAWS)
+    place = {name: number for number, name in enumerate(names)}
+    weights: Numbers = counts[:, [place[domain] for domain in domains]].astype(np.float64)
+    return weights
 
 
 def interval(values: Numbers) -> Interval:

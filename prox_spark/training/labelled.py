@@ -10,7 +10,7 @@ from typing import Any
 
 from prox_spark.errors import SourceError
 from prox_spark.text.language import identify
-from prox_spark.training.records import collapsed, numbered_lines, read_records
+from prox_spark.training.records import is_page, numbered_lines, read_records
 
 
 @dataclass(frozen=True)
@@ -35,17 +35,21 @@ class LabelledPage:
 
 @dataclass(frozen=True)
 class PlainText:
-    """A text of a set: ``kind`` says what it is, for the breakdown; ``language`` is a code."""
+    """A text of a set: ``kind`` says what it is, for the breakdown; ``language`` is a code.
+
+    domain: texts of one are drawn together where intervals are drawn; of a set without domains each text is its own.
+    """
 
     id: str
     kind: str
     text: str
     language: str
+    domain: str
 
 
 def read_labelled(path: Path, languages: Sequence[str] = ("en",)) -> list[LabelledPage]:
     """The usable pages of a records file (see docs/training.md) in these languages; none given: in all."""
-    return [_page(record) for record in read_records(path) if _usable(record, languages)]
+    return [_page(record) for record in read_records(path) if is_page(record, languages)]
 
 
 def read_texts(path: Path) -> list[PlainText]:
@@ -60,14 +64,10 @@ def read_texts(path: Path) -> list[PlainText]:
 def _text(line: bytes, where: str) -> PlainText:
     try:
         record = json.loads(line)
-        found = PlainText(str(record["id"]), str(record["kind"]), str(record["text"]), "en")
+        found = PlainText(str(record["id"]), str(record["kind"]), str(record["text"]), "en", str(record["id"]))
     except (ValueError, KeyError, TypeError) as error:
         raise SourceError(f"{where}: not an object with id, kind and text") from error
     return replace(found, language=identify(found.text) or "en")
-
-
-def _usable(record: dict[str, Any], languages: Sequence[str]) -> bool:
-    return "lines" in record and not collapsed(record) and (not languages or record["lang"] in languages)
 
 
 def _page(record: dict[str, Any]) -> LabelledPage:

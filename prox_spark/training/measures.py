@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from prox_spark.program.execute import Refined
 from prox_spark.training.contenders import Writing
 from prox_spark.training.data import RENDERINGS
-from prox_spark.training.intervals import Draws, Interval, draw, interval
+from prox_spark.training.intervals import Draws, Interval, draw, interval, share_interval
 from prox_spark.training.labelled import LabelledPage, PlainText
 from prox_spark.training.metrics import DocumentScore, TextScore, harmonic, score_document, summarise, words
 
@@ -66,7 +66,7 @@ class Verdicts:
     """Which documents were dropped, against which should be.
 
     Worth dropping: pages without a line labelled ``keep``, and negatives; worth keeping: all other pages, clean texts.
-    ``pages_dropped``: share of labelled pages worth keeping that were dropped.
+    ``pages_dropped``: share of labelled pages worth keeping that were dropped, with its 95% interval.
     """
 
     name: str
@@ -76,6 +76,7 @@ class Verdicts:
     worth_dropping: int
     worth_keeping: int
     pages_dropped: float
+    pages_dropped_interval: Interval
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,10 @@ class Harmed:
 
 @dataclass(frozen=True)
 class TextsMeasured:
-    """One contender on texts of one kind of a set; ``f1`` against the texts themselves, shares between 0 and 1."""
+    """One contender on texts of one kind of a set; ``f1`` against the texts themselves, shares between 0 and 1.
+
+    ``intervals``: 95% intervals of the figures of the same name.
+    """
 
     set: str
     kind: str
@@ -105,6 +109,7 @@ class TextsMeasured:
     changed: float
     words_removed: float
     f1: float
+    intervals: dict[str, Interval]
 
 
 @dataclass(frozen=True)
@@ -234,8 +239,8 @@ def verdicts(
     counts = Counter(pairs)
     hit, wrong, missed = counts[True, True], counts[True, False], counts[False, True]
     precision, recall = hit / max(1, hit + wrong), hit / max(1, hit + missed)
-    kept_pages = nothing.count(False)
-    lost_pages = sum(made.text is None and not empty for made, empty in zip(output.made, nothing, strict=True))
+    worth_keeping = [(made, page) for made, page in zip(output.made, pages, strict=True) if not all(page.remove)]
+    lost_pages = [made.text is None for made, _ in worth_keeping]
     return Verdicts(
         name=output.name,
         precision=precision,
@@ -243,7 +248,8 @@ def verdicts(
         f1=harmonic(precision, recall),
         worth_dropping=hit + missed,
         worth_keeping=len(pairs) - hit - missed,
-        pages_dropped=lost_pages / max(1, kept_pages),
+        pages_dropped=sum(lost_pages) / max(1, len(lost_pages)),
+        pages_dropped_interval=share_interval(lost_pages, [page.domain for _, page in worth_keeping]),
     )
 
 
@@ -259,14 +265,24 @@ def measure_texts(name: str, which: str, texts: Sequence[PlainText], made: Seque
 
 def _texts(name: str, which: str, kind: str, pairs: Sequence[tuple[PlainText, Refined]]) -> TextsMeasured:
     count = max(1, len(pairs))
-    score = summarise([score_document(made.text, text.text, text.text) for text, made in pairs])
+    scores = [score_document(made.text, text.text, text.text) for text, made in pairs]
+    score, domains = summarise(scores), [text.domain for text, _ in pairs]
+    dropped = [made.text is None for _, made in pairs]
+    changed = [made.text != text.text for text, made in pairs]
+    draws = draw(scores, domains)
     return TextsMeasured(
         set=which,
         kind=kind,
         name=name,
         documents=len(pairs),
-        dropped=sum(made.text is None for _, made in pairs) / count,
-        changed=sum(made.text != text.text for text, made in pairs) / count,
+        dropped=sum(dropped) / count,
+        changed=sum(changed) / count,
         words_removed=score.gold_words_removed,
         f1=score.f1,
+        intervals={
+            "dropped": share_interval(dropped, domains),
+            "changed": share_interval(changed, domains),
+            "words_removed": interval(draws.gold_words_removed),
+            "f1": interval(draws.f1),
+        },
     )

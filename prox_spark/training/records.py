@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +14,8 @@ from prox_spark.errors import SourceError
 
 Record = dict[str, Any]
 MAX_LINE_SHARE = 0.5
+# How the kind of a made document that is worth dropping begins; its generator follows.
+MADE_NEGATIVE = "negative:"
 
 
 def read_records(path: Path) -> Iterator[Record]:
@@ -59,6 +61,13 @@ def write_records(path: Path, records: Iterable[Record], more: bool = False) -> 
 def collapsed(record: Record) -> bool:
     """Whether an ``extracted`` text is an old table layout that came out as one giant line: it is no example."""
     return record["rendering"] == "extracted" and line_share(record) > MAX_LINE_SHARE
+
+
+def is_page(record: Record, languages: Sequence[str]) -> bool:
+    """Whether a record is a usable page with labelled lines in one of these languages; none given: in any."""
+    # Made documents worth dropping are no pages; they are read as a set of texts.
+    labelled = "lines" in record and not record["kind"].startswith(MADE_NEGATIVE)
+    return labelled and not collapsed(record) and (not languages or record["lang"] in languages)
 
 
 def line_share(record: Record) -> float:

@@ -93,6 +93,9 @@ def test_verdicts_count_negatives_and_clean_texts(data: Path, tmp_path: Path) ->
     assert rows["negatives", "all"].dropped == 1.0
     assert (rows["clean", "list"].words_removed, rows["clean", "all"].documents) == (1.0, 2)
     assert rows["gold", "all"].documents == 2 and rows["gold", "all"].changed == 1.0
+    assert verdict.pages_dropped_interval == rows["negatives", "all"].intervals["dropped"] == (1.0, 1.0)
+    low, high = rows["clean", "all"].intervals["f1"]
+    assert low <= rows["clean", "all"].f1 <= high
 
 
 def test_other_languages_pass_through_and_are_chosen(data: Path) -> None:
@@ -103,6 +106,8 @@ def test_other_languages_pass_through_and_are_chosen(data: Path) -> None:
         for value in ("de", "en")
     )
     assert (german.contenders[0].changed, english.contenders[0].changed) == (0, 1)
+    (both,) = evaluate("rules:c4-lines", data, languages=(), any_language=True).pages
+    assert both.contenders[0].changed == 2
 
 
 def test_limit_counts_pages_of_each_rendering(data: Path) -> None:
