@@ -13,7 +13,7 @@ from prox_spark.refiner.refiner import Refiner
 from prox_spark.training.contenders import Contender, RefinerContender, Unchanged
 from prox_spark.training.data import RENDERINGS
 from prox_spark.training.datatrove_filters import DATATROVE, INSTALL, DatatroveContender, installed
-from prox_spark.training.labelled import LabelledPage, PlainText, read_labelled, read_texts
+from prox_spark.training.labelled import LabelledPage, PlainText, read_labelled, read_negatives, read_texts
 from prox_spark.training.measures import (
     Group,
     Harmed,
@@ -97,7 +97,7 @@ def evaluate(
     any_language: let refiners read texts in languages that they were not made for; otherwise these pass through.
     against: bundles, ``rules:NAME`` or ``datatrove:NAME`` to compare with. classifier: a line classifier's directory.
     gold: also give the pages' gold texts to every contender. negatives, clean: sets of texts that should be dropped, or
-    come through untouched, see ``read_texts``.
+    come through untouched, see ``read_texts``; without ``negatives`` those that ``build-data`` put among the pages.
     Raises BundleError for a bundle that cannot be read, SourceError for a file that cannot.
     """
     pages = _pages(Path(data), languages, limit)
@@ -105,7 +105,8 @@ def evaluate(
     rivals, notes = _rivals(against, classifier, evaluated, device)
     outputs = [_output(contender, pages) for contender in (evaluated, *rivals)]
     shown = [outputs[0], _output(Unchanged(), pages), _labels(pages), *outputs[1:]]
-    sets = _sets(pages, gold, negatives, clean)
+    worth_dropping = read_negatives(Path(data), languages) if negatives is None else read_texts(negatives)
+    sets = _sets(pages, gold, worth_dropping, clean)
     made = {
         contender.name: {
             which: contender.refine([(text.text, text.language) for text in texts]) for which, texts in sets.items()
@@ -182,15 +183,15 @@ def _labels(pages: Sequence[LabelledPage]) -> Output:
 
 
 def _sets(
-    pages: Sequence[LabelledPage], gold: bool, negatives: Path | None, clean: Path | None
+    pages: Sequence[LabelledPage], gold: bool, negatives: list[PlainText], clean: Path | None
 ) -> dict[str, list[PlainText]]:
     sets = {}
     if gold:
         # Both renderings of a page have the same gold text.
         once = {page.id: page for page in pages}.values()
         sets["gold"] = [PlainText(page.id, "gold", page.gold, page.language, page.domain) for page in once]
-    if negatives is not None:
-        sets["negatives"] = read_texts(negatives)
+    if negatives:
+        sets["negatives"] = negatives
     if clean is not None:
         sets["clean"] = read_texts(clean)
     return sets

@@ -10,7 +10,7 @@ from typing import Any
 
 from prox_spark.errors import SourceError
 from prox_spark.text.language import identify
-from prox_spark.training.records import is_page, numbered_lines, read_records
+from prox_spark.training.records import MADE_NEGATIVE, is_page, numbered_lines, read_records
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,15 @@ def read_texts(path: Path) -> list[PlainText]:
     Raises SourceError for a file that is missing or not of this form.
     """
     return [_text(line, f"{path}, line {number}") for number, line in numbered_lines(path)]
+
+
+def read_negatives(path: Path, languages: Sequence[str] = ("en",)) -> list[PlainText]:
+    """The made documents worth dropping that ``build-data`` put among the pages of a records file."""
+    return [
+        PlainText(one["id"], one["kind"].removeprefix(MADE_NEGATIVE), one["raw_text"], one["lang"], one["id"])
+        for one in read_records(path)
+        if one["kind"].startswith(MADE_NEGATIVE) and (not languages or one["lang"] in languages)
+    ]
 
 
 def _text(line: bytes, where: str) -> PlainText:

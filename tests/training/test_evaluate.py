@@ -98,6 +98,13 @@ def test_verdicts_count_negatives_and_clean_texts(data: Path, tmp_path: Path) ->
     assert low <= rows["clean", "all"].f1 <= high
 
 
+def test_made_documents_among_the_pages_are_a_set_of_their_own(data: Path) -> None:
+    made = [record(n, id=f"made {n}", kind="negative:menu", lang=lang) for n, lang in enumerate(("en", "en", "de"))]
+    found = evaluate("rules:c4", write_records(data, [record(5), *made]))
+    assert [group.documents for group in found.pages] == [1]
+    assert [(row.set, row.kind, row.documents) for row in found.texts] == [("negatives", "all", 2)]
+
+
 def test_other_languages_pass_through_and_are_chosen(data: Path) -> None:
     data = write_records(data, [record(0), record(1, lang="de")])
     assert [part.value for part in evaluate("rules:c4-lines", data).parts if part.by == "language"] == ["en"]
