@@ -9,7 +9,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from prox_spark.spark.check import check
-from prox_spark.spark.removal import HOLDING, deletions, remove
+from prox_spark.spark.removal import HOLDING, remove
 from prox_spark.spark.work import Desk
 
 JOBS = ("refine", "write", "execute", "annotate")
@@ -53,7 +53,8 @@ class Comparison:
 
     def remove(self) -> dict[str, int]:
         """Delete every row of the documents that are gone; returns counts for `runs`."""
-        return deletions(self.gone, remove(self.desk.spark, self.tables, self.gone, self.names))
+        deleted = {f"deleted.{name}": remove(self.desk.spark, self.tables, self.gone, name) for name in self.names}
+        return {"gone": int(self.gone.count()), **{name: many for name, many in deleted.items() if many}}
 
     @cached_property
     def gone(self) -> DataFrame:
