@@ -397,10 +397,10 @@ class Slice:
         self._tell("execute")
 
     def _good_ids(self) -> DataFrame:
-        """Ids of the documents that this slice has put into `refined`."""
-        if self._failed_keys is None:
-            return self.todo
-        return self.todo.join(self._failed_keys, ["doc_id", "text_hash"], "left_anti")
+        """Ids of this slice's documents that are in `refined`: it put them there, or a slice that was stopped then."""
+        good = self.checked.where("reason IS NULL").select("doc_id", "text_hash")
+        there = self.work.tables.read(self.spark, "refined").select("doc_id", "text_hash")
+        return good.join(there, ["doc_id", "text_hash"], "left_semi")
 
     def _bad_ids(self) -> DataFrame:
         """Ids of the documents that this slice has put into quarantine."""
