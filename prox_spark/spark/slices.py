@@ -22,6 +22,7 @@ from prox_spark.spark.frames import execute_policy
 from prox_spark.spark.ledger import SliceReport
 from prox_spark.spark.moves import carried_json, leaving, put_in_quarantine, take_out
 from prox_spark.spark.preflight import judge, measure, probe
+from prox_spark.spark.reconcile import without_others
 from prox_spark.spark.removal import HOLDING, remove
 from prox_spark.spark.sizes import parts
 from prox_spark.spark.sources import unreadable
@@ -177,7 +178,7 @@ class Slice:
         """Delete what the source has no more: of a source with a change data feed, from every table."""
         if self._slice.gone is None:
             return
-        gone = self._slice.gone
+        gone = without_others(self.desk, self._slice.gone)
         for name in HOLDING:
             deleted = remove(self.spark, self.work.tables, gone, name, self.desk.commits)
             self.report = self.report.add(counts={f"deleted.{name}": deleted} if deleted else {})
