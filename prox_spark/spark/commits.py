@@ -1,15 +1,16 @@
 """What a slice commits: each write once, and only where no other run wrote since the slice looked at the table.
 
 Appends do not conflict in Delta, and two runs that find the same document missing would both add it. So every write of
-a run carries one application id, and a number above the table's version when the run first looked at it. Delta skips a
-write whose number is not above the last one that it has, and refuses it while another one is under way: either way the
-slice was overtaken. It is then done again, and finds what the other run has done.
+a run carries one application id, and the number that follows the last one: that of the run's own last write, or the one
+that the table's history told before the run read anything. Delta skips a write whose number is not above the last one
+that it has, and refuses it while another one is under way. Numbers only rise, so a write of another run since then has
+this number or a higher one: either way the slice was overtaken. It is then done again, and finds what the other run has
+done. Versions that carry no number (files put together, a column added) change nothing about that.
 """
 
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -23,6 +24,8 @@ APPLICATION = "prox_spark"
 ATTEMPTS = 10
 # How far back a write is looked for among later ones.
 NEWEST = 20
+# What a version is told to keep (userMetadata): command, run and slice, and the write's number on its table.
+NOTED = r"^\w+ \w+ slice -?\d+(?: #(\d+))?"
 _SESSION = "spark.databricks.delta."
 _CONFLICT = re.compile(
     r"DELTA_CONCURRENT_|DELTA_METADATA_CHANGED|Concurrent(?:Transaction|Append|DeleteRead|DeleteDelete|Write)Exception"
@@ -52,7 +55,7 @@ class Commits:
         """Remember how far these tables are; to be called before they are read."""
         for name in names:
             if name not in self.numbers:
-                self.numbers[name] = 0 if name in self.empty else self.tables.newest(self.spark, name)
+                self.numbers[name] = 0 if name in self.empty else self._last(name)
 
     def append(self, rows: DataFrame, table: str) -> str:
         """Append rows, and return what `need` takes; raises Overtaken where Delta refuses them."""
@@ -63,6 +66,16 @@ class Commits:
 
     def merge(self, rows: DataFrame, table: str) -> str | None:
         """Merge rows in by the table's key (see `Tables.merge`), and return what `need` takes; raises Overtaken."""
+        with self.statement(table) as note:
+            self.tables.merge(rows, table)
+        return note
+
+    @contextmanager
+    def statement(self, table: str) -> Iterator[str | None]:
+        """Make one statement of SQL that writes to a table a write of this slice; yields what `need` takes.
+
+        Raises Overtaken where Delta refuses it.
+        """
         number, note = self._next(table)
         settings = {
             "write.txnAppId": APPLICATION,
@@ -71,8 +84,9 @@ class Commits:
         }
         # The session of a slice is its stream's own, so that no other write shares these.
         with _settings(self.spark, settings) as told, conflicts():
-            self.tables.merge(rows, table)
-        return note if told else None
+            if not told:
+                self.numbers[table] -= 1
+            yield note if told else None
 
     def need(self, table: str, note: str | None) -> None:
         """Raise Overtaken where a write is not among the table's newest versions, because Delta has skipped it.
@@ -89,7 +103,26 @@ class Commits:
         self.look((table,))
         self.numbers[table] += 1
         self.empty.discard(table)
-        return self.numbers[table], f"{self.note} {uuid.uuid4().hex[:8]}"
+        return self.numbers[table], f"{self.note} #{self.numbers[table]}"
+
+    def _last(self, table: str) -> int:
+        """Return the number of the last write of a run, by the table's history.
+
+        Where no version that is left of it is a run's, the one with which it begins: no number is above the version
+        that it made, so all before it were lower; and every run that looks finds the same.
+        """
+        for most in (NEWEST, None):
+            history = self.tables.history(self.spark, table, most)
+            number = F.regexp_extract("userMetadata", NOTED, 1)
+            # Before versions told numbers, each was at most the version.
+            number = F.when(number == "", F.col("version")).otherwise(number.cast("bigint"))
+            of_runs = history.where(F.col("userMetadata").rlike(NOTED))
+            last = of_runs.orderBy(F.col("version").desc()).select(number).first()
+            if last is not None:
+                return int(last[0])
+        first = history.agg(F.min("version")).first()
+        assert first is not None
+        return int(first[0])
 
 
 def is_conflict(error: BaseException) -> bool:

@@ -5,16 +5,31 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property, reduce
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from prox_spark.spark.check import check
-from prox_spark.spark.removal import HOLDING, deletions, remove
+from prox_spark.spark.removal import HOLDING, remove
 from prox_spark.spark.work import Desk
 
 JOBS = ("refine", "write", "execute", "annotate")
 # Where a document is; programs and annotations may be there as well, of several texts.
 PLACES = ("refined", "quarantine")
+
+
+def without_others(desk: Desk, ids: DataFrame) -> DataFrame:
+    """Return ids (doc_id, in files) without those of documents that a run over another source has put where they are.
+
+    Rows say by their run which source they came from; a run that has left no row in `runs` is taken for this source's.
+    """
+    tables, spark = desk.work.tables, desk.spark
+    runs = tables.read(spark, "runs").where(F.col("command").isin(*JOBS) & ~_over(desk.work.settings.source))
+    if runs.select("run_id").first() is None:
+        return ids
+    for name in PLACES:
+        others = tables.read(spark, name).join(runs, "run_id", "left_semi").select("doc_id")
+        ids = ids.join(others, "doc_id", "left_anti")
+    return desk.staged(ids, "gone_of_ours")
 
 
 @dataclass(frozen=True)
@@ -53,7 +68,8 @@ class Comparison:
 
     def remove(self) -> dict[str, int]:
         """Delete every row of the documents that are gone; returns counts for `runs`."""
-        return deletions(self.gone, remove(self.desk.spark, self.tables, self.gone, self.names))
+        deleted = {f"deleted.{name}": remove(self.desk.spark, self.tables, self.gone, name) for name in self.names}
+        return {"gone": int(self.gone.count()), **{name: many for name, many in deleted.items() if many}}
 
     @cached_property
     def gone(self) -> DataFrame:
@@ -80,7 +96,7 @@ class Comparison:
     def _ours(self) -> DataFrame | None:
         """Return the runs over this source; None where the tables have seen no other."""
         runs = self.tables.read(self.desk.spark, "runs").where(F.col("command").isin(*JOBS))
-        ours = F.rtrim("source", F.lit("/")) == self.desk.work.settings.source.rstrip("/")
+        ours = _over(self.desk.work.settings.source)
         if runs.where(~ours).select("run_id").first() is None:
             return None
         return runs.where(ours).select("run_id")
@@ -91,3 +107,9 @@ class Comparison:
     def _of_others(self, name: str) -> DataFrame:
         assert self._ours is not None
         return self._rows(name).join(self._ours, "run_id", "left_anti").select("doc_id")
+
+
+def _over(source: str) -> Column:
+    """Whether a run was over this source, as it was typed."""
+    # Spark 3.5 trims no character but the space.
+    return F.regexp_replace("source", "/+$", "") == source.rstrip("/")

@@ -2,44 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 
 from prox_spark.schemas import TABLES
+from prox_spark.spark.commits import Commits
 from prox_spark.spark.tables import Tables
 
 _VIEW = "prox_spark_removed_ids"
-# Tables that hold documents.
+# Tables that hold documents; programs first: what an `execute` beside this reads before them, it has to read again.
 HOLDING = tuple(name for name, table in TABLES.items() if "doc_id" in table.names)
 
 
-def remove(spark: SparkSession, tables: Tables, ids: DataFrame, names: Sequence[str] = HOLDING) -> dict[str, int]:
-    """Delete the rows of these ids (column doc_id, each once) from the tables that are there; returns rows by table.
+def remove(spark: SparkSession, tables: Tables, ids: DataFrame, table: str, commits: Commits | None = None) -> int:
+    """Delete the rows of these ids (column doc_id, each once) from a table, if it is there; returns how many.
 
-    ids: read once for each table, so it must be cheap and the same at every reading (files). Done twice it finds
-    nothing the second time. Older versions of the tables keep the rows until their files are removed.
+    ids: read more than once, so it must be cheap and the same at every reading (files). Done twice it finds nothing the
+    second time. Older versions of the table keep the rows until their files are removed.
+    commits: of the slice that does it. It is then a write like the others, also where there are no such rows: a run
+    that looked at the table before, and would put one of these documents there, is overtaken. Raises Overtaken.
     """
-    deleted = {}
+    if not tables.exists(spark, table):
+        return 0
+    there = tables.read(spark, table).select("doc_id")
+    if commits is None and there.join(ids, "doc_id", "left_semi").first() is None:
+        return 0
     ids.select("doc_id").createOrReplaceTempView(_VIEW)
-    for name in names:
-        if not tables.exists(spark, name):
-            continue
-        there = tables.read(spark, name).select("doc_id")
-        if there.join(ids.select("doc_id"), "doc_id", "left_semi").select(F.lit(1)).first() is None:
-            deleted[name] = 0
-            continue
+    with nullcontext() if commits is None else commits.statement(table) as note:
         # A MERGE, because Delta's DELETE takes no subquery.
         merged = spark.sql(
-            f"MERGE INTO {tables.name(name)} t USING {_VIEW} s ON t.doc_id = s.doc_id WHEN MATCHED THEN DELETE"
+            f"MERGE INTO {tables.name(table)} t USING {_VIEW} s ON t.doc_id = s.doc_id WHEN MATCHED THEN DELETE"
         )
-        row = merged.select("num_deleted_rows").first()
-        deleted[name] = 0 if row is None else int(row[0])
     spark.catalog.dropTempView(_VIEW)
+    row = merged.select("num_deleted_rows").first()
+    deleted = 0 if row is None else int(row[0])
+    if commits is not None and not deleted:
+        commits.need(table, note)
     return deleted
-
-
-def deletions(ids: DataFrame, deleted: Mapping[str, int]) -> dict[str, int]:
-    """Return what `runs.counts` says of a removal: ids that were in none of the tables are counted, too."""
-    return {"gone": int(ids.count()), **{f"deleted.{name}": many for name, many in deleted.items() if many}}

@@ -35,21 +35,30 @@ _KEYS = "prox_spark_retry"
 
 @dataclass(frozen=True)
 class Quarantined(Source):
-    """The documents in quarantine for one of these reasons, in place of the source that they came from."""
+    """The documents in quarantine for one of these reasons, in place of the source that they came from.
+
+    An id that stands there with several texts is left out: with one of them in `refined`, the others would be lost.
+    """
 
     reasons: tuple[str, ...] = ()
 
     def batch(self, spark: SparkSession) -> DataFrame:
         """Return the rows of `quarantine`."""
-        rows = spark.read.table(self.location) if self.by_name else spark.read.format("delta").load(self.location)
-        return rows.where(F.col("reason").isin(*self.reasons))
+        return self._taken_up(self._all(spark), spark)
 
     def stream(self, spark: SparkSession, batch_bytes: int) -> DataFrame:
         """Return the rows of `quarantine` as it is when the stream begins: what a run puts back is not seen again."""
         options = {"maxBytesPerTrigger": str(batch_bytes), "skipChangeCommits": "true"}
         reader = spark.readStream.options(**options)
         rows = reader.table(self.location) if self.by_name else reader.format("delta").load(self.location)
-        return rows.where(F.col("reason").isin(*self.reasons))
+        return self._taken_up(rows, spark)
+
+    def _all(self, spark: SparkSession) -> DataFrame:
+        return spark.read.table(self.location) if self.by_name else spark.read.format("delta").load(self.location)
+
+    def _taken_up(self, rows: DataFrame, spark: SparkSession) -> DataFrame:
+        several = self._all(spark).groupBy("doc_id").count().where("count > 1")
+        return rows.where(F.col("reason").isin(*self.reasons)).join(several, "doc_id", "left_anti")
 
     def documents(self, rows: DataFrame) -> DataFrame:
         """Return the rows as the documents that they were, with the columns that they carried."""
@@ -86,7 +95,7 @@ def run_retry(
     command, settings = _settings(spark, tables, given or {})
     run = Run(settings, "retry", spark, on_progress, kept={"retry": list(reasons)})
     work = _work(run, tables, command, tuple(reasons))
-    _delete_failures(run, work, tuple(reasons))
+    _delete_failures(run, work)
     try:
         return run_stream(run, work, partial(run_slice, work))
     finally:
@@ -158,17 +167,17 @@ def _need_json(field: StructField, kind: DataType) -> None:
         _need_json(field, one)
 
 
-def _delete_failures(run: Run, work: Work, reasons: tuple[str, ...]) -> None:
+def _delete_failures(run: Run, work: Work) -> None:
     """Take the error rows of these documents out of `programs`, where a document of these refiners stands once.
 
-    Stopped after this, the documents are still in quarantine: the next retry finds them there.
+    Stopped after this, the documents are still in quarantine: the next retry finds them there. So does one that was
+    beside another run, which leaves a document without programs where it is.
     """
     programs = work.tables.read(run.spark, "programs")
     failed = programs.where(F.col("error").isNotNull() & (F.col("write_key") == work.refiners.write_key))
     if failed.select("doc_id").first() is None:
         return
-    there = work.tables.read(run.spark, "quarantine").where(F.col("reason").isin(*reasons))
-    there.select("doc_id", "text_hash").distinct().createOrReplaceTempView(_KEYS)
+    work.source.batch(run.spark).select("doc_id", "text_hash").createOrReplaceTempView(_KEYS)
     run.spark.sql(
         f"MERGE INTO {work.tables.name('programs')} t USING {_KEYS} s ON t.doc_id = s.doc_id "
         f"AND t.text_hash = s.text_hash AND t.write_key = '{work.refiners.write_key}' AND t.error IS NOT NULL "

@@ -22,7 +22,8 @@ from prox_spark.spark.frames import execute_policy
 from prox_spark.spark.ledger import SliceReport
 from prox_spark.spark.moves import carried_json, leaving, put_in_quarantine, take_out
 from prox_spark.spark.preflight import judge, measure, probe
-from prox_spark.spark.removal import deletions, remove
+from prox_spark.spark.reconcile import without_others
+from prox_spark.spark.removal import HOLDING, remove
 from prox_spark.spark.sizes import parts
 from prox_spark.spark.sources import unreadable
 from prox_spark.spark.tables import ACTION
@@ -32,8 +33,8 @@ from prox_spark.spark.write import as_programs, beside_programs, identified, wri
 
 # A few bad documents are no reason to stop, whatever share of a small slice they are.
 MIN_ERRORS = 20
-# What a slice that is done again keeps of its report: these were done once.
-DONE_ONCE = ("written", "write_errors", "bytes_written")
+# What a slice that is done again keeps of its report, by how their names begin: these were done once.
+DONE_ONCE = ("written", "write_errors", "bytes_written", "deleted.")
 
 
 def run_slice(work: Work, rows: DataFrame, number: int) -> None:
@@ -93,7 +94,7 @@ class Slice:
         self.work.empty.clear()
         self.work.numbers.clear()
         other = Slice(self.work, self.rows, self.report.slice)
-        kept = {name: many for name, many in self.report.counts.items() if name in DONE_ONCE}
+        kept = {name: many for name, many in self.report.counts.items() if name.startswith(DONE_ONCE)}
         other.report = other.report.add(
             counts={**kept, "done_again": 1 + self.report.counts.get("done_again", 0)},
             prompt_tokens=self.report.prompt_tokens,
@@ -177,8 +178,12 @@ class Slice:
         """Delete what the source has no more: of a source with a change data feed, from every table."""
         if self._slice.gone is None:
             return
-        deleted = remove(self.spark, self.work.tables, self._slice.gone)
-        self.report = self.report.add(counts=deletions(self._slice.gone, deleted))
+        gone = without_others(self.desk, self._slice.gone)
+        for name in HOLDING:
+            deleted = remove(self.spark, self.work.tables, gone, name, self.desk.commits)
+            self.report = self.report.add(counts={f"deleted.{name}": deleted} if deleted else {})
+        # Ids that were in none of the tables count, too.
+        self.report = self.report.add(counts={"gone": int(gone.count())})
 
     @cached_property
     def placed(self) -> DataFrame:
@@ -393,10 +398,10 @@ class Slice:
         self._tell("execute")
 
     def _good_ids(self) -> DataFrame:
-        """Ids of the documents that this slice has put into `refined`."""
-        if self._failed_keys is None:
-            return self.todo
-        return self.todo.join(self._failed_keys, ["doc_id", "text_hash"], "left_anti")
+        """Ids of this slice's documents that are in `refined`: it put them there, or a slice that was stopped then."""
+        good = self.checked.where("reason IS NULL").select("doc_id", "text_hash")
+        there = self.work.tables.read(self.spark, "refined").select("doc_id", "text_hash")
+        return good.join(there, ["doc_id", "text_hash"], "left_semi")
 
     def _bad_ids(self) -> DataFrame:
         """Ids of the documents that this slice has put into quarantine."""

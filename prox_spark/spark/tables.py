@@ -229,14 +229,9 @@ class Tables:
             columns.append(value.cast(field.dataType).alias(field.name))
         return rows.select(*columns)
 
-    def history(self, spark: SparkSession, table: str, most: int) -> DataFrame:
-        """Return the newest so many versions of a table: version, operation, userMetadata and more."""
-        return spark.sql(f"DESCRIBE HISTORY {self.name(table)} LIMIT {most}")
-
-    def newest(self, spark: SparkSession, table: str) -> int:
-        """Return the number of a table's newest version."""
-        row = self.history(spark, table, 1).select("version").first()
-        return 0 if row is None else int(row[0])
+    def history(self, spark: SparkSession, table: str, most: int | None) -> DataFrame:
+        """Return the newest so many versions of a table (None: all): version, operation, userMetadata and more."""
+        return spark.sql(f"DESCRIBE HISTORY {self.name(table)}{'' if most is None else f' LIMIT {most}'}")
 
     def append(
         self, rows: DataFrame, table: str, transaction: tuple[str, int] | None = None, note: str | None = None

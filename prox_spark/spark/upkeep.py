@@ -60,13 +60,13 @@ def forget(spark: SparkSession, location: str, ids: str) -> list[Upkeep]:
     named = _read_ids(spark, ids)
     done = []
     for table in (name for name in there if name in HOLDING):
-        deleted: dict[str, int] = {}
+        deleted: list[int] = []
 
-        def delete(table: str = table, deleted: dict[str, int] = deleted) -> None:
-            deleted.update(remove(spark, tables, named, (table,)))
+        def delete(table: str = table, deleted: list[int] = deleted) -> None:
+            deleted.append(remove(spark, tables, named, table))
 
         found = _measured(spark, tables, table, delete)
-        done.append(Upkeep(table, deleted[table], *found))
+        done.append(Upkeep(table, deleted[0], *found))
     clear_staged(spark, STAGED.format(tables.progress(spark, None)))
     _record(spark, tables, "forget", started, {f"deleted.{one.table}": one.deleted for one in done})
     return done

@@ -35,7 +35,7 @@ class Work:
     progress: directory of this stream: staged files and reports. checkpoint: its checkpoint.
     empty: tables that were made for this run and that nothing was written to yet: they need not be asked.
     so_far: reports of this run's slices, kept, like `empty`, by the process that runs them.
-    numbers: of this run's last write to each table, kept likewise.
+    numbers: of the last write of a run to each table, kept likewise: see `commits`.
     """
 
     settings: JobSettings

@@ -13,7 +13,9 @@ FILES, ROWS_A_FILE = 5, 24
 
 @pytest.fixture(scope="session")
 def source(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Files of good pages, pages on which the refiner fails, bad rows, and an id that stands in two files."""
+    """Files of good pages, pages on which the refiner fails, bad rows, an id that stands in every file, and one whose
+    text is missing in every second file: it moves from `refined` to `quarantine` and back.
+    """
     path = str(tmp_path_factory.mktemp("faults") / "source")
     for file in range(FILES):
         rows: list[tuple[str | None, str | None, int]] = []
@@ -21,6 +23,7 @@ def source(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
             marker = {3: "##ERROR##", 5: "##DROP##", 7: "##BAD##"}.get(n, "a line of its own that is long enough")
             rows.append((f"{file}-{n}", page(n, marker) if n != 9 else None, n))
         rows += [(None, page(file), 0), ("everywhere", page(1_000), file)]
+        rows.append(("moves", page(2_000) if file % 2 == 0 else None, file))
         frame = spark.createDataFrame(rows, "doc_id string, text string, n int").coalesce(1)
         frame.write.format("delta").mode("append").save(path)
     return path

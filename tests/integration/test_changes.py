@@ -67,7 +67,7 @@ def test_a_range_of_versions_and_comparing_the_whole(spark: Any, tables: str, tm
         frame = spark.createDataFrame(
             [(f"{name}{n}", page(10 + n)) for name in ("v", "also", "gone")], "doc_id string, text string"
         )
-        frame.write.format("delta").mode("append").save(path)
+        frame.write.format("delta").option("delta.enableChangeDataFeed", "true").mode("append").save(path)
     late = job_settings(source=path, tables=tables, refiners=("scripted:noise",), from_version=1)
     assert plan_job(late, spark=spark).to_do == {"new": 3}
     ranged = run(spark, path, tables, preflight="off", from_version=1)
@@ -91,3 +91,11 @@ def test_a_range_of_versions_and_comparing_the_whole(spark: Any, tables: str, tm
     assert there["refined"] == there["programs"] == {"v0", "v1", "also1", "o"}
     row = max(rows_of(spark, tables, "runs"), key=lambda row: row.started_at)
     assert row.counts["deleted.refined"] == 1
+
+    # The feed tells of all four, and of one more: what another source has brought stays here as well.
+    spark.sql(f"DELETE FROM delta.`{path}` WHERE doc_id = 'v1'")
+    followed = run(spark, path, tables, preflight="off", from_version=1)
+    check_accounts(followed)
+    assert (followed.counts["gone"], followed.counts["deleted.refined"]) == (4, 1)
+    there = ids_in(spark, tables)
+    assert there["refined"] == there["programs"] == {"v0", "also1", "o"}

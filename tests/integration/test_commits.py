@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import Any
 import pytest
 
 from prox_spark.errors import BusyError
-from prox_spark.spark import sizes
-from prox_spark.spark.commits import Commits
+from prox_spark.spark import commits, sizes
+from prox_spark.spark.commits import APPLICATION, Commits, Overtaken
+from prox_spark.spark.removal import remove
+from prox_spark.spark.tables import Tables
 from tests.helpers.spark_jobs import (
     SHOW_PATHS,
     check_accounts,
@@ -52,11 +55,11 @@ def test_two_runs_at_once_both_end_with_one_row_a_document(
     both, first = threading.Barrier(2, timeout=300), threading.local()
     append = Commits.append
 
-    def waiting(self: Commits, rows: Any, table: str) -> None:
+    def waiting(self: Commits, rows: Any, table: str) -> str:
         if table == "programs" and not hasattr(first, "came"):
             first.came = True
             both.wait()
-        append(self, rows, table)
+        return append(self, rows, table)
 
     monkeypatch.setattr(Commits, "append", waiting)
     # The same work by two streams: they are told apart by which columns they carry, and there are none to carry.
@@ -78,11 +81,11 @@ def test_a_second_run_of_the_same_command_is_refused_by_name(
     at_work, go_on = threading.Event(), threading.Event()
     append = Commits.append
 
-    def waiting(self: Commits, rows: Any, table: str) -> None:
+    def waiting(self: Commits, rows: Any, table: str) -> str:
         if table == "programs":
             at_work.set()
             go_on.wait(300)
-        append(self, rows, table)
+        return append(self, rows, table)
 
     monkeypatch.setattr(Commits, "append", waiting)
     with ThreadPoolExecutor(1) as threads:
@@ -115,3 +118,64 @@ def test_a_large_file_is_read_once_and_committed_in_parts(
     whole = spark.sql(f"DESCRIBE DETAIL delta.`{source}`").first().sizeInBytes
     assert 0 < scanned_bytes(spark, source, since) <= 1.1 * whole
     assert not list(Path(tables).rglob("staged/*")), "what was staged between two commits is gone"
+
+
+def test_a_run_that_looked_earlier_is_overtaken_whatever_other_versions_came_between(
+    spark: Any, tables: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Tables(tables)
+    home.create(spark, names=("programs",))
+
+    def looked() -> Commits:
+        one = Commits(spark, home, {}, set(), f"refine {uuid.uuid4().hex} slice 0")
+        one.look(("programs",))
+        return one
+
+    def rows(name: str) -> Any:
+        keys = "doc_id string, text_hash string, write_key string"
+        return spark.createDataFrame([(name, "hash", "key")], keys).coalesce(1)
+
+    # Before notes told numbers, they were those of versions.
+    home.append(rows("there"), "programs", (APPLICATION, 1), f"refine {uuid.uuid4().hex} slice 0 1a2b3c4d")
+    looked().append(rows("gone"), "programs")
+    # Files are put together by anybody, between two runs that look; then the newest version is no run's.
+    monkeypatch.setattr(commits, "NEWEST", 1)
+    early = looked()
+    spark.sql(f"OPTIMIZE {home.name('programs')}")
+    late = looked()
+    early.need("programs", early.append(rows("found missing by both"), "programs"))
+    with pytest.raises(Overtaken):
+        late.need("programs", late.append(rows("found missing by both"), "programs"))
+
+    # A delete counts as well, whether it finds a row or not.
+    for name in ("gone", "nobody"):
+        early, late = looked(), looked()
+        assert remove(spark, home, rows(name), "programs", early) == (name == "gone")
+        with pytest.raises(Overtaken):
+            late.need("programs", late.append(rows("read before"), "programs"))
+    assert sorted(row.doc_id for row in rows_of(spark, tables, "programs")) == ["found missing by both", "there"]
+
+
+def test_an_execute_beside_a_write_brings_no_deleted_document_back(
+    spark: Any, tables: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(tmp_path / "changing")
+    frame = spark.createDataFrame([(f"d{n}", page(n)) for n in range(3)], "doc_id string, text string").coalesce(1)
+    frame.write.format("delta").option("delta.enableChangeDataFeed", "true").save(path)
+    run(spark, path, tables, "write", preflight="off")
+    append = Commits.append
+
+    def first_a_write(self: Commits, rows: Any, table: str) -> str:
+        """When all has been read, and nothing is in `refined` yet."""
+        monkeypatch.undo()
+        spark.sql(f"DELETE FROM delta.`{path}` WHERE doc_id = 'd1'")
+        with ThreadPoolExecutor(1) as thread:
+            beside = thread.submit(run, spark.newSession(), path, tables, "write", preflight="off").result()
+        assert (beside.counts["gone"], beside.counts["deleted.programs"]) == (1, 1)
+        return append(self, rows, table)
+
+    monkeypatch.setattr(Commits, "append", first_a_write)
+    done = run(spark, path, tables, "execute")
+    check_accounts(done)
+    assert (done.counts["done_again"], done.counts["without_programs"]) == (1, 1)
+    check_places(spark, tables, {"d0", "d2"})

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from prox_spark.errors import ConfigError, SourceError
+from prox_spark.spark import slices
 from prox_spark.spark.retry import run_retry
 from tests.helpers.spark_jobs import check_accounts, check_places, page, rows_of, run
 
@@ -27,10 +28,12 @@ CARRIED: dict[str, tuple[str, Any]] = {
     "m": ("map<string,int>", {"k": 1, "": None}),
     "nested": ("struct<a:int,b:binary>", (None, bytearray(b"\x00\xff"))),
 }
-IDS = {"good", "long", "large", "fails", "null"}
+IDS = {"good", "long", "large", "fails", "null", "two"}
 
 
-def test_documents_come_back_whole_when_the_limit_is_raised(spark: Any, tables: str, tmp_path: Path) -> None:
+def test_documents_come_back_whole_when_the_limit_is_raised(
+    spark: Any, tables: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = str(tmp_path / "source")
     words = "one more line of words\n" * 60
     texts = {
@@ -40,19 +43,28 @@ def test_documents_come_back_whole_when_the_limit_is_raised(spark: Any, tables: 
         "fails": page(4, "##ERROR##"),
         "null": None,
     }
-    rows = [(name, text, *(value for _, value in CARRIED.values())) for name, text in texts.items()]
+    two = [("two", page(5, words * 80)), ("two", page(6))]
+    rows = [(name, text, *(value for _, value in CARRIED.values())) for name, text in [*texts.items(), *two]]
     columns = ", ".join(f"{name} {kind}" for name, (kind, _) in CARRIED.items())
     frame = spark.createDataFrame(rows, f"doc_id string, text string, {columns}")
     frame.coalesce(1).write.format("delta").save(path)
     first = run(spark, path, tables, preflight="off", max_tokens=300, max_error_rate=1.0, guards={"max_bytes": 20_000})
     check_accounts(first)
-    reasons = {row.doc_id: row.reason for row in rows_of(spark, tables, "quarantine")}
-    assert reasons == {
-        "long": "too_many_tokens",
-        "large": "too_large",
-        "fails": "program_error",
-        "null": "null_text",
+    reasons = {
+        ("long", "too_many_tokens"),
+        ("large", "too_large"),
+        ("fails", "program_error"),
+        ("null", "null_text"),
+        ("two", "too_large"),
+        ("two", "duplicate_id"),
     }
+    assert {(row.doc_id, row.reason) for row in rows_of(spark, tables, "quarantine")} == reasons
+
+    # Within the limit by now, and without programs: it waits where it is.
+    executed = run(spark, path, tables, "execute", guards={"max_bytes": 80_000})
+    check_accounts(executed)
+    assert executed.counts["without_programs"] == 1
+    assert {(row.doc_id, row.reason) for row in rows_of(spark, tables, "quarantine")} == reasons
 
     # What is written of them now would be the same; what is told to change is the limit.
     again = run_retry(tables, ["program_error", "too_many_tokens"], {"max_tokens": 1_000}, spark=spark)
@@ -61,10 +73,19 @@ def test_documents_come_back_whole_when_the_limit_is_raised(spark: Any, tables: 
     assert again.counts["quarantined.program_error"] == 1
     check_places(spark, tables, IDS)
 
-    large = run_retry(tables, ["too_large"], {"max_bytes": 10**6, "max_tokens": 20_000}, spark=spark)
+    raised = {"max_bytes": 10**6, "max_tokens": 20_000}
+    monkeypatch.setattr(slices, "take_out", stop)
+    with pytest.raises(Exception, match="stopped between two tables"):
+        run_retry(tables, ["too_large"], raised, spark=spark)
+    monkeypatch.undo()
+    assert all("large" in {row.doc_id for row in rows_of(spark, tables, name)} for name in ("refined", "quarantine"))
+    large = run_retry(tables, ["too_large"], raised, spark=spark)
     check_accounts(large)
+    # Of the id with two texts neither: the one that is not too large any more would put the other one out.
+    assert large.counts["rows"] == large.counts["already"] == 1
     check_places(spark, tables, IDS)
-    assert {row.doc_id for row in rows_of(spark, tables, "quarantine")} == {"fails", "null"}
+    left = sorted((row.doc_id, row.reason) for row in rows_of(spark, tables, "quarantine"))
+    assert left == sorted(one for one in reasons if one[0] in ("fails", "null", "two"))
     programs = [(row.doc_id, row.error is None) for row in rows_of(spark, tables, "programs")]
     assert sorted(programs) == [("fails", False), ("good", True), ("large", True), ("long", True)]
     refined = {row.doc_id: row for row in rows_of(spark, tables, "refined")}
@@ -75,8 +96,12 @@ def test_documents_come_back_whole_when_the_limit_is_raised(spark: Any, tables: 
 
     nothing = run_retry(tables, ["out_of_memory"], spark=spark)
     assert nothing.counts["rows"] == 0
-    assert {row.command for row in rows_of(spark, tables, "runs")} == {"refine", "retry"}
+    assert {row.command for row in rows_of(spark, tables, "runs")} == {"refine", "execute", "retry"}
     assert not list(Path(tables, "_progress").glob("*/retry-*"))
+
+
+def stop(*_: Any) -> None:
+    raise RuntimeError("stopped between two tables")
 
 
 def test_what_cannot_be_tried_again_is_said(spark: Any, tables: str) -> None:
