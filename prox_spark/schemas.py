@@ -291,6 +291,7 @@ COUNTS = {
     "unchanged": "documents with this status",
     "dropped": "documents with this status",
     "fallback": "documents with this status",
+    "execute_failed": "of the fallback ones, documents on which EXECUTE itself failed",
     "quarantined": "rows put into quarantine; `quarantined.<reason>` for each reason",
     "without_programs": "documents that execute found no programs for; they are left out until they have some",
     "gone": "documents that the source has no more; `deleted.<table>` for the rows that went with them",
