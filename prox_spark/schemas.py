@@ -295,7 +295,7 @@ COUNTS = {
     "quarantined": "rows put into quarantine; `quarantined.<reason>` for each reason",
     "without_programs": "documents that execute found no programs for; they are left out until they have some",
     "gone": "documents that the source has no more; `deleted.<table>` for the rows that went with them",
-    "superseded": "documents in whose place this run had put another text before",
+    "superseded": "documents in whose place this run had put another text, or other carried values, before",
     "other_language": "of the unchanged ones, documents in a language that the refiner was not made for",
     "partial": "refined documents of which a chunk stayed as it was",
     "edits": "edits of the refined documents",

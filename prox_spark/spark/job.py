@@ -118,7 +118,8 @@ class Plan:
     estimated_tokens: of the documents to write, at 4 bytes a token.
     estimated_seconds: of WRITE, at the rate of the last run with these refiners; None where there was none.
     already: documents that are done: same text, programs and policy. to_do: the others by what is new about them:
-    `new` (not in `refined`), `text`, `refiner` (executed by programs of another one), `policy`.
+    `new` (not in `refined`), `text`, `refiner` (executed by programs of another one), `policy`, `carried` (other values
+    in columns that are carried).
     slices: micro-batches, roughly.
     absent: what a reconciling run would delete; None for any other.
     """

@@ -27,7 +27,7 @@ from prox_spark.spark.removal import deletions, remove
 from prox_spark.spark.sizes import parts
 from prox_spark.spark.sources import unreadable
 from prox_spark.spark.tables import ACTION
-from prox_spark.spark.tally import Tally, count, place
+from prox_spark.spark.tally import Tally, place_and_count
 from prox_spark.spark.work import Desk, Work
 from prox_spark.spark.write import as_programs, beside_programs, identified, write_checked
 
@@ -161,7 +161,7 @@ class Slice:
 
     def count_all(self) -> Tally:
         """Count what is there, and what of it is done; writes nothing."""
-        tally = count(self.placed)
+        tally = self._known[1]
         tally.duplicates = (self._all_rows(tally) - tally.rows) + tally.done_here
         return tally
 
@@ -209,9 +209,9 @@ class Slice:
         self.report = self.report.add(counts=deletions(self._slice.gone, deleted))
 
     @cached_property
-    def placed(self) -> DataFrame:
-        """The checked documents with what the tables knew of them before this slice wrote anything."""
-        return place(self.desk, self.checked)
+    def _known(self) -> tuple[DataFrame, Tally]:
+        """The checked documents with what the tables knew of them before this slice wrote anything, and their count."""
+        return place_and_count(self.desk, self.checked)
 
     # ---- WRITE ----
 
@@ -222,7 +222,7 @@ class Slice:
         if not self.tally.done:
             return self.checked.where("reason IS NULL").select(*columns)
         # Into files: what is done would be looked up anew at every reading, and this slice changes it.
-        return self.desk.staged(self.placed.where("reason IS NULL AND NOT _done").select(*columns), "todo")
+        return self.desk.staged(self._known[0].where("reason IS NULL AND NOT _done").select(*columns), "todo")
 
     @property
     def _carried(self) -> list[str]:
