@@ -45,6 +45,7 @@ from prox_spark.errors import (
     ProxError,
     SchemaError,
     SourceError,
+    StorageError,
 )
 from prox_spark.version import __version__
 
@@ -62,14 +63,15 @@ NEXT_STEPS: tuple[tuple[type[ProxError], str], ...] = (
     ),
     (
         ErrorBudgetExceeded,
-        "What was committed stays. SELECT reason, detail FROM quarantine WHERE stage = 'write' shows why (annotate: "
-        "SELECT error, detail FROM annotations); after that, the same command goes on where it stopped. "
-        "--max-error-rate sets the budget.",
+        "What was committed stays. SELECT reason, detail FROM quarantine shows why (annotate: SELECT error, detail "
+        "FROM annotations). The same command goes on where it stopped, and leaves in quarantine what failed: "
+        "prox-spark retry --reason program_error tries that again. --max-error-rate sets the budget.",
     ),
     (
         EndpointError,
         "Check --base-url, --model and the key. What was answered stays, and the same command asks for the rest.",
     ),
+    (StorageError, "Make room, then run the same command again: it goes on where it stopped."),
     (SourceError, "Check --source, --format and the column names."),
     (SchemaError, "docs/upkeep.md says what versions and columns of tables have to do with each other."),
     (BundleError, "`prox-spark doctor` lists the bundles that are found, and verifies them."),
@@ -252,6 +254,7 @@ def execute(
     max_removed_ratio: MaxRemoved = None,
     min_words: MinWords = None,
     allow_new_words: NewWords = None,
+    max_error_rate: MaxErrorRate = None,
     batch_bytes: BatchBytes = None,
     max_batches: MaxBatches = None,
     checkpoints: Checkpoints = None,
@@ -405,7 +408,7 @@ def exit_code(error: ProxError) -> int:
         return PREFLIGHT
     if isinstance(error, ErrorBudgetExceeded):
         return ERROR_BUDGET
-    return UNEXPECTED if isinstance(error, EngineError) else USAGE
+    return UNEXPECTED if isinstance(error, EngineError | StorageError) else USAGE
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -14,16 +14,18 @@ if TYPE_CHECKING:
     from prox_spark.spark.upkeep import Upkeep
 
 Tables = Annotated[str, typer.Option(help="Directory (holds / or :) or schema of the tables.")]
+Checkpoints = Annotated[str | None, typer.Option(help="Where runs kept their progress, if not under the tables.")]
 
 
 def forget(
     tables: Tables,
     ids: Annotated[str, typer.Option(help="Text file, one doc_id a line.")],
+    checkpoints: Checkpoints = None,
 ) -> None:
     """Delete documents from every table, for requests to be forgotten. Remove them from the source first."""
     from prox_spark import cli
 
-    _run("forget", "deleting", tables, ids)
+    _run("forget", "deleting", tables, ids, checkpoints)
     cli.out.print(
         "Older versions of the tables still hold the rows. To remove them for good, when nothing reads the tables: "
         f"prox-spark maintain --tables {tables} --retain-hours 0",
@@ -42,9 +44,11 @@ def maintain(
     cluster: Annotated[bool, typer.Option("--cluster", help="Lay rows out by doc_id; the first time rewrites all.")] = (
         False
     ),
+    checkpoints: Checkpoints = None,
 ) -> None:
     """Put small files together and remove old ones; to be scheduled after the jobs, not beside them."""
-    _run("maintain", "putting files together", tables, retain_hours if vacuum else None, cluster)
+    hours = retain_hours if vacuum else None
+    _run("maintain", "putting files together", tables, hours, cluster, checkpoints)
 
 
 def migrate(tables: Tables) -> None:

@@ -47,5 +47,9 @@ class BusyError(ProxError):
     """Raised when other runs are at work on the same tables, and this one gives way to them."""
 
 
+class StorageError(ProxError):
+    """Raised when a disk that tables, progress or Spark's own files are on is full."""
+
+
 class PolicyError(ProxError):
     """Raised when a policy or one of its guards is unknown or has an impossible value."""

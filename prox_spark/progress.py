@@ -34,6 +34,7 @@ TO_DO = (
     ("text", "changed", "with another text than in refined"),
     ("refiner", "other refiner", "in refined by the programs of another refiner, which are kept; they are replaced"),
     ("policy", "other policy", "in refined by another policy, mode or guards; they are executed again"),
+    ("carried", "other columns", "in refined with other values in what they carry; they are executed again"),
 )
 DONE = {"write": "programs written", "ask": "answers kept", "done": "committed"}
 

@@ -22,8 +22,11 @@ from prox_spark.errors import (
     PreflightError,
     ProxError,
     SourceError,
+    StorageError,
 )
+from prox_spark.report.words import advice
 
+CLI_PAGE = Path(__file__).resolve().parent.parent / "docs" / "cli.md"
 REFINE = ["refine", "--source", "in/", "--tables", "out/", "--refiner", "web-lite"]
 
 
@@ -176,6 +179,7 @@ def test_wrong_usage_exits_2_with_a_message(jobs: SimpleNamespace, arguments: li
         (BundleError("file changed"), 2),
         (DeviceError("no driver"), 2),
         (EngineError("wrong shape"), 1),
+        (StorageError("No space left on device"), 1),
     ],
 )
 def test_errors_raised_on_purpose_are_one_message(
@@ -186,6 +190,15 @@ def test_errors_raised_on_purpose_are_one_message(
     said = capfd.readouterr().err
     assert f"{type(error).__name__}: {error}" in said
     assert "Traceback" not in said
+
+
+def test_what_failed_waits_for_retry_wherever_it_is_told(jobs: SimpleNamespace, capfd: Any) -> None:
+    jobs.outcome = ErrorBudgetExceeded("7 of 100 failed")
+    cli.run(REFINE)
+    row = next(line for line in CLI_PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| 3 |"))
+    for said in (" ".join(capfd.readouterr().err.split()), row, advice("program_error")):
+        assert "prox-spark retry --reason program_error" in said
+    assert "prox-spark retry --reason tokenizer_failed" in advice("tokenizer_failed")
 
 
 def test_messages_with_brackets_are_not_read_as_markup(jobs: SimpleNamespace, capfd: Any) -> None:
@@ -252,6 +265,21 @@ def test_retry_hands_on_what_is_given_and_nothing_else(jobs: SimpleNamespace, ca
     jobs.outcome = summary(counts={})
     assert cli.run(["retry", "--tables", "out/", "--reason", "too_slow"]) == cli.OK
     assert "Nothing is in quarantine for too_slow" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "given"),
+    [
+        (["forget", "--ids", "ids.txt"], ("ids.txt", "elsewhere")),
+        (["maintain", "--no-vacuum"], (None, False, "elsewhere")),
+    ],
+)
+def test_upkeep_is_told_where_progress_is(jobs: SimpleNamespace, arguments: list[str], given: tuple[Any, ...]) -> None:
+    seen: list[Any] = []
+    module = cli.importlib.import_module("x")
+    module.forget = module.maintain = lambda spark, *arguments: seen.append(arguments) or []
+    assert cli.run([*arguments, "--tables", "out/", "--checkpoints", "elsewhere"]) == cli.OK
+    assert seen == [("out/", *given)]
 
 
 def test_a_reason_that_trying_again_cannot_change_is_refused(capfd: Any) -> None:

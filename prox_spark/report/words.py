@@ -89,8 +89,10 @@ ADVICE = {
     "too_many_tokens": "Split the document, or prox-spark retry --reason too_many_tokens with a larger --max-tokens.",
     "too_slow": "Split the document, or prox-spark retry --reason too_slow with more --max-seconds.",
     "out_of_memory": "prox-spark retry --reason out_of_memory where workers have more memory.",
-    "tokenizer_failed": "`detail` has the tokenizer's message. It is tried again when text or refiner change.",
-    "program_error": "`detail` has the refiner's message. It is tried again when text or refiner change.",
+    "tokenizer_failed": "`detail` has the tokenizer's message. A new text or refiner is tried by itself, the same ones "
+    "by prox-spark retry --reason tokenizer_failed.",
+    "program_error": "`detail` has the refiner's message. A new text or refiner is tried by itself, the same ones (was "
+    "it the machine's fault?) by prox-spark retry --reason program_error.",
 }
 
 

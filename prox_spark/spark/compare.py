@@ -20,9 +20,11 @@ def compare(spark: SparkSession, tables_a: str, tables_b: str, pages: int = 5) -
     """Return what differs between two sets of tables (directories or schemas) over the same source.
 
     pages: how many of the pages that differ most are returned, whole. What reaches the driver is small whatever the
-    tables hold. Raises SourceError where there are no tables.
+    tables hold. Raises SourceError where there are no tables, SchemaError where they are of another version.
     """
     a, b = Tables(tables_a), Tables(tables_b)
+    for tables in (a, b):
+        tables.need_version(spark)
     joined = _documents(spark, a, "a").join(_documents(spark, b, "b"), "doc_id", "full_outer")
     known = F.coalesce(F.col("hash_a") == F.col("hash_b"), F.lit(True))
     same = F.coalesce(F.col("out_a").eqNullSafe(F.col("out_b")) & (F.col("status_a") != "quarantined"), F.lit(True))

@@ -23,7 +23,7 @@ from prox_spark.errors import BusyError, ConfigError, ProxError
 from prox_spark.schemas import ANNOTATE_TABLES, REFINE_TABLES, RUNS
 from prox_spark.spark import ledger
 from prox_spark.spark.changes import has_feed
-from prox_spark.spark.commits import is_conflict
+from prox_spark.spark.failures import beside, explained, known
 from prox_spark.spark.keys import canonical_hash, make_policy_key, stream_key
 from prox_spark.spark.ledger import SliceReport
 from prox_spark.spark.reconcile import Absent, Comparison
@@ -118,7 +118,8 @@ class Plan:
     estimated_tokens: of the documents to write, at 4 bytes a token.
     estimated_seconds: of WRITE, at the rate of the last run with these refiners; None where there was none.
     already: documents that are done: same text, programs and policy. to_do: the others by what is new about them:
-    `new` (not in `refined`), `text`, `refiner` (executed by programs of another one), `policy`.
+    `new` (not in `refined`), `text`, `refiner` (executed by programs of another one), `policy`, `carried` (other values
+    in columns that are carried).
     slices: micro-batches, roughly.
     absent: what a reconciling run would delete; None for any other.
     """
@@ -200,16 +201,18 @@ def run_job(
 
     spark: session to use; default: the active one, else a local one (`prox_spark.spark.session.get_spark`).
     Raises ConfigError, SourceError, SchemaError and BundleError before any work; PreflightError, DeviceError and
-    ErrorBudgetExceeded from the work. What was committed before an error stays, and the next run goes on from there.
+    ErrorBudgetExceeded from the work; BusyError and StorageError at any time. What was committed before an error stays,
+    and the next run goes on from there.
     """
     run = Run(settings, command, spark or get_spark(), on_progress)
-    work = prepare(run.spark, settings, command, run.run_id)
-    work.empty.update(work.tables.create(run.spark, work.source.carried, evolve=settings.evolve))
-    if work.programs_in != work.tables:
-        work.empty.discard("programs")  # that is said of the tables' own, which nobody reads
-    work = bound_to_tables(run.spark, work)
-    create_views(run.spark, work.tables)
-    run.total = _rows_to_come(run.spark, work)
+    with explained(settings.tables):
+        work = prepare(run.spark, settings, command, run.run_id)
+        work.empty.update(work.tables.create(run.spark, work.source.carried, evolve=settings.evolve))
+        if work.programs_in != work.tables:
+            work.empty.discard("programs")  # that is said of the tables' own, which nobody reads
+        work = bound_to_tables(run.spark, work)
+        create_views(run.spark, work.tables)
+        run.total = _rows_to_come(run.spark, work)
     return run_stream(run, work, partial(run_slice, work))
 
 
@@ -232,16 +235,24 @@ def run_stream(run: Run, work: Work, do_slice: Callable[[DataFrame, int], None])
         if work.settings.reconcile:
             run.counted.update(Comparison(Desk(run.spark, work, RECONCILING)).remove())
     except BaseException as raised:
-        if ledger.left_one(ledger.read_reports(run.spark, work.reports)):
-            return _finish(run, work, None)
-        error = _own_error(run.spark, work, raised)
-        _finish(run, work, error)
+        if not beside(
+            "the reports of slices cannot be read",
+            lambda: ledger.left_one(ledger.read_reports(run.spark, work.reports)),
+        ):
+            error = _explain(run, work, raised)
+            beside("the run has no row in runs", lambda: _finish(run, work, error))
+            if error is raised:
+                raise
+            raise error from None
+    finally:
+        ledger.LISTENERS.pop(run.run_id, None)
+    try:
+        return _finish(run, work, None)
+    except Exception as raised:
+        error = _explain(run, work, raised)
         if error is raised:
             raise
         raise error from None
-    finally:
-        ledger.LISTENERS.pop(run.run_id, None)
-    return _finish(run, work, None)
 
 
 def plan_job(settings: JobSettings, command: Command = "refine", spark: SparkSession | None = None) -> Plan:
@@ -337,18 +348,18 @@ def _stream(run: Run, work: Work, do_slice: Callable[[DataFrame, int], None]) ->
         raise
 
 
+def _explain(run: Run, work: Work, raised: BaseException) -> BaseException:
+    """Return the error to end a run with: one of ours where it can be found out which, else the one that was raised."""
+    return beside("the error cannot be looked into", lambda: _own_error(run.spark, work, raised)) or raised
+
+
 def _own_error(spark: SparkSession, work: Work, raised: BaseException) -> BaseException:
     """Return the error that a slice raised, which the stream wraps in one of its own."""
     if not isinstance(raised, Exception) or isinstance(raised, ProxError):
         return raised
-    gone = interrupted(raised, work.settings)
-    if gone is not None:
-        return gone
-    if is_conflict(raised):
-        return BusyError(
-            f"another run has written to the tables at {work.tables.location} meanwhile. What was committed stays; run "
-            "again when it has ended"
-        )
+    ours = interrupted(raised, work.settings) or known(raised, work.tables.location)
+    if ours is not None:
+        return ours
     if TWICE.search(str(raised)):
         return BusyError(
             f"another run of the same {work.command} over {work.settings.source} is at work: the progress under "
@@ -357,13 +368,15 @@ def _own_error(spark: SparkSession, work: Work, raised: BaseException) -> BaseEx
         )
     names = ANNOTATE_TABLES if work.command == "annotate" else REFINE_TABLES
     missing = [name for name in names if not work.tables.exists(spark, name)]
-    if missing:
-        return ConfigError(
-            f"table {', '.join(missing)} at {work.tables.location} is gone since the run began. The next run makes it "
-            "anew and looks at the whole source; what is in the other tables is not done twice"
-        )
     failure = ledger.total(ledger.read_reports(spark, work.reports)).failure
     kind = getattr(errors, failure[0], None) if failure else None
+    # Slices read every table but `runs`: what they say of themselves is no consequence of its being gone.
+    if missing and (kind is None or missing != ["runs"]):
+        again = "" if missing == ["runs"] else " and looks at the whole source"
+        return ConfigError(
+            f"table {', '.join(missing)} at {work.tables.location} is gone since the run began. The next run makes it "
+            f"anew{again}; what is in the other tables is not done twice"
+        )
     if failure is None or kind is None:
         return raised
     error = kind(failure[1])

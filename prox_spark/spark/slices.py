@@ -18,6 +18,7 @@ from prox_spark.spark.changes import CheckedSlice, check_slice
 from prox_spark.spark.check import explain
 from prox_spark.spark.commits import ATTEMPTS, is_conflict
 from prox_spark.spark.execute import execute_joined
+from prox_spark.spark.failures import beside
 from prox_spark.spark.frames import execute_policy
 from prox_spark.spark.ledger import SliceReport
 from prox_spark.spark.moves import carried_json, leaving, put_in_quarantine, take_out
@@ -27,12 +28,38 @@ from prox_spark.spark.removal import HOLDING, remove
 from prox_spark.spark.sizes import parts
 from prox_spark.spark.sources import unreadable
 from prox_spark.spark.tables import ACTION
-from prox_spark.spark.tally import Tally, count, place
+from prox_spark.spark.tally import Tally, place_and_count
 from prox_spark.spark.work import Desk, Work
 from prox_spark.spark.write import as_programs, beside_programs, identified, write_checked
 
 # A few bad documents are no reason to stop, whatever share of a small slice they are.
 MIN_ERRORS = 20
+# What counts against max_error_rate, of which documents, and what is said of it. A null text or an id that stands twice
+# is the source's own doing; rows that cannot be read are lost to the corpus as those are on which a stage fails.
+UNREADABLE_ROWS = (
+    ("quarantined.malformed_record", "quarantined.invalid_utf8"),
+    ("documents",),
+    "{errors} of {of} documents of this run cannot be read, max_error_rate is {rate}. They are in `quarantine`, stage "
+    "check, with the reason. The same command stops here again until the source is mended or the rate is higher",
+)
+NOT_WRITTEN = (
+    ("write_errors",),
+    ("written",),
+    "the refiner failed on {errors} of {of} documents in this run, max_error_rate is {rate}. They are in `quarantine`, "
+    "stage write, with the reason. What was done stays, and the next run goes on",
+)
+NOT_EXECUTED = (
+    ("execute_failed",),
+    ("refined", "unchanged", "dropped", "fallback"),
+    "EXECUTE failed on {errors} of {of} documents in this run, max_error_rate is {rate}. They are in `refined` as they "
+    "were, with the reason (execute_failed). What was done stays, and the next run goes on",
+)
+# `execute` looks at all rows every time; those that cannot be read were told by `write`.
+BUDGETS = {
+    "refine": (UNREADABLE_ROWS, NOT_WRITTEN, NOT_EXECUTED),
+    "write": (UNREADABLE_ROWS, NOT_WRITTEN),
+    "execute": (NOT_EXECUTED,),
+}
 # What a slice that is done again keeps of its report, by how their names begin: these were done once.
 DONE_ONCE = ("written", "write_errors", "bytes_written", "deleted.")
 
@@ -57,7 +84,8 @@ def run_slice(work: Work, rows: DataFrame, number: int) -> None:
     except Exception as error:
         ours = error if isinstance(error, ProxError) else unreadable(error)
         failure = (type(ours).__name__, str(ours)) if ours else ("", str(error))
-        ledger.write_report(one.spark, work.reports, one.report.add(failure=failure))
+        told = one.report.add(failure=failure)
+        beside(f"slice {number} left no report", lambda: ledger.write_report(one.spark, work.reports, told))
         raise
     ledger.write_report(one.spark, work.reports, one.report)
     work.so_far.append(one.report)
@@ -134,7 +162,7 @@ class Slice:
 
     def count_all(self) -> Tally:
         """Count what is there, and what of it is done; writes nothing."""
-        tally = count(self.placed)
+        tally = self._known[1]
         tally.duplicates = (self._all_rows(tally) - tally.rows) + tally.done_here
         return tally
 
@@ -186,9 +214,9 @@ class Slice:
         self.report = self.report.add(counts={"gone": int(gone.count())})
 
     @cached_property
-    def placed(self) -> DataFrame:
-        """The checked documents with what the tables knew of them before this slice wrote anything."""
-        return place(self.desk, self.checked)
+    def _known(self) -> tuple[DataFrame, Tally]:
+        """The checked documents with what the tables knew of them before this slice wrote anything, and their count."""
+        return place_and_count(self.desk, self.checked)
 
     # ---- WRITE ----
 
@@ -199,7 +227,7 @@ class Slice:
         if not self.tally.done:
             return self.checked.where("reason IS NULL").select(*columns)
         # Into files: what is done would be looked up anew at every reading, and this slice changes it.
-        return self.desk.staged(self.placed.where("reason IS NULL AND NOT _done").select(*columns), "todo")
+        return self.desk.staged(self._known[0].where("reason IS NULL AND NOT _done").select(*columns), "todo")
 
     @property
     def _carried(self) -> list[str]:
@@ -313,15 +341,16 @@ class Slice:
             self.desk.commits.need("programs", note)
 
     def _keep_budget(self) -> None:
-        reports = [*self.work.so_far, self.report]
-        errors = sum(report.counts.get("write_errors", 0) for report in reports)
-        written = sum(report.counts.get("written", 0) for report in reports)
         rate = self.work.settings.max_error_rate
-        if errors > rate * written and (errors >= MIN_ERRORS or rate == 0):
-            raise ErrorBudgetExceeded(
-                f"the refiner failed on {errors} of {written} documents in this run, max_error_rate is {rate:g}. "
-                "They are in `quarantine`, stage write, with the reason. What was done stays, and the next run goes on"
-            )
+        for failed, tried, told in BUDGETS[self.work.command]:
+            errors, of = self._so_far(failed), self._so_far(tried)
+            if errors > rate * of and (errors >= MIN_ERRORS or rate == 0):
+                raise ErrorBudgetExceeded(told.format(errors=errors, of=of, rate=f"{rate:g}"))
+
+    def _so_far(self, names: tuple[str, ...]) -> int:
+        """Sum of these counts in this run."""
+        reports = [*self.work.so_far, self.report]
+        return sum(report.counts.get(name, 0) for report in reports for name in names)
 
     # ---- EXECUTE ----
 
@@ -418,12 +447,15 @@ class Slice:
         # Of the edits the one column is read that takes least room.
         edits = F.sum(F.size("edits.operation")).alias("edits")
         other = F.count_if(F.col("reason") == "language").alias("other")
-        rows = grouped.agg(F.count(F.lit(1)).alias("n"), F.count_if("partial").alias("partial"), edits, other).take(20)
+        broken = F.count_if(F.col("reason").startswith("execute_failed")).alias("broken")
+        partial = F.count_if("partial").alias("partial")
+        rows = grouped.agg(F.count(F.lit(1)).alias("n"), partial, edits, other, broken).take(20)
         counts = {row["status"]: int(row["n"]) for row in rows}
         done = sum(counts.values())
         if not done:
             self.desk.commits.need("refined", note)
         counts["other_language"] = sum(int(row["other"]) for row in rows)
+        counts["execute_failed"] = sum(int(row["broken"]) for row in rows)
         counts["partial"] = sum(int(row["partial"]) for row in rows)
         counts["edits"] = sum(int(row["edits"] or 0) for row in rows)
         counts["without_programs"] = self.tally.todo - self.failed - done

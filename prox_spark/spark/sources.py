@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pyspark.errors import AnalysisException
@@ -38,6 +38,17 @@ HISTORY_GONE = re.compile(
     r"|MISSING_FILES_UNEXPECTED_VERSION|DIFFERENT_DELTA_TABLE_READ_BY_STREAMING_SOURCE|CHANGE_DATA_FILE_NOT_FOUND"
     r"|DELTA_CHANGE_TABLE_FEED_DISABLED|Cannot time travel Delta table to version"
 )
+# What Delta says when the columns of a source changed between two versions that a stream has to read.
+ALTERED = re.compile(
+    r"DELTA_SCHEMA_CHANGED|DELTA_STREAMING_(?:INCOMPATIBLE_SCHEMA_CHANGE|METADATA_EVOLUTION|SCHEMA_MISMATCH_ON_RESTART"
+    r"|CANNOT_CONTINUE_PROCESSING)|DELTA_CHANGE_DATA_FEED_INCOMPATIBLE|DELTA_CHANGELOG_SCHEMA_CHANGE"
+    r"|assertion failed: Invalid batch"
+)
+# What Spark says of parquet files in which a column has one name and several types.
+UNMERGEABLE = re.compile(r"CANNOT_MERGE_SCHEMAS|Failed merging schema")
+# A file may be copied in with the date that it had elsewhere. Spark passes over what is a week older than the newest
+# file that it has read.
+ANY_AGE = {"maxFileAge": "36500d"}
 # What Spark says of a file that is there and cannot be read, somewhere in a long message.
 UNREADABLE = re.compile(
     r"\[FAILED_READ_FILE[.\w]*\] Encountered error while reading file (?P<file>\S+?)\.(?=\s|$)(?P<hint>[^\n]*)"
@@ -55,6 +66,7 @@ class Source:
     carried: columns that are carried through, in the source's order.
     version: version of a Delta source, else None.
     changes: whether its stream is a change data feed: rows then have a kind of change.
+    schema: of parquet files the columns of all of them, looked up once, in every file's footer; else None.
     """
 
     settings: JobSettings
@@ -64,6 +76,7 @@ class Source:
     carried: tuple[StructField, ...]
     version: int | None = None
     changes: bool = False
+    schema: StructType | None = None
 
     @property
     def as_text(self) -> bool:
@@ -80,7 +93,7 @@ class Source:
         reader = _with_options(spark.read, self._options())
         if self.by_name:
             return reader.table(self.location)
-        return reader.format(self._spark_format()).load(self.location)
+        return self._of_format(reader).load(self.location)
 
     def planned(self, spark: SparkSession) -> DataFrame:
         """Return the rows that a new stream would bring: all, or those of `from_version` and later."""
@@ -108,13 +121,12 @@ class Source:
             options["readChangeFeed" if self.changes else "ignoreChanges"] = "true"
             if self.settings.from_version is not None:
                 options["startingVersion"] = str(self.settings.from_version)
+        else:
+            options |= ANY_AGE
         reader = _with_options(spark.readStream, options)
         if self.by_name:
             return reader.table(self.location)
-        reader = reader.format(self._spark_format())
-        if self.settings.format == "parquet":
-            reader = reader.schema(self.batch(spark).schema)
-        return reader.load(self.location)
+        return self._of_format(reader).load(self.location)
 
     def documents(self, rows: DataFrame) -> DataFrame:
         """Return the source's rows as documents; see the module."""
@@ -143,8 +155,9 @@ class Source:
             *[_quoted(name) for name in self.carried_names],
         )
 
-    def _spark_format(self) -> str:
-        return "text" if self.as_text else self.settings.format
+    def _of_format(self, reader: Any) -> Any:
+        reader = reader.format("text" if self.as_text else self.settings.format)
+        return reader if self.schema is None else reader.schema(self.schema)
 
     def _options(self) -> dict[str, str]:
         options = {}
@@ -152,6 +165,9 @@ class Source:
             options["lineSep"] = "\n"
         if self.settings.format == "wet":
             options["lineSep"] = RECORD_SEPARATOR
+        if self.settings.format == "parquet" and self.schema is None:
+            # Else the columns of one file were those of all, and what newer files have beside them were lost unsaid.
+            options["mergeSchema"] = "true"
         if self.pattern:
             options["pathGlobFilter"] = self.pattern
         return options
@@ -171,22 +187,33 @@ def open_source(spark: SparkSession, settings: JobSettings) -> Source:
     if settings.format != "delta" and os.path.isdir(os.path.join(location, "_delta_log")):
         raise SourceError(f"{settings.source!r} is a Delta table; its files hold deleted rows too: --format delta")
     found = Source(settings, location, pattern, by_name, ())
-    try:
-        schema = found.batch(spark).schema
-    except Exception as error:
-        raise SourceError(
-            f"cannot read {settings.format} source {settings.source!r}: {_why(error, settings)}"
-        ) from None
+    schema = _schema(spark, found)
     fields = {"wet": lambda: list(WET_FIELDS), "jsonl": lambda: _declared(spark, settings)}.get(
         settings.format, lambda: list(schema.fields)
     )()
     carried = _carried(fields, settings)
-    source = Source(settings, location, pattern, by_name, carried, _delta_version(spark, settings, location, by_name))
+    found = replace(found, carried=carried, version=_delta_version(spark, settings, location, by_name))
+    source = replace(found, schema=schema) if settings.format == "parquet" else found
     if settings.format == "jsonl":
         _peek(spark, source)
     if settings.from_version is not None and settings.from_version > (source.version or 0):
         raise SourceError(f"{settings.source!r} has no version {settings.from_version}; its newest is {source.version}")
     return source
+
+
+def _schema(spark: SparkSession, found: Source) -> StructType:
+    """Return the columns of the source's rows; of parquet files those that any file has."""
+    settings = found.settings
+    try:
+        return found.batch(spark).schema
+    except Exception as error:
+        if UNMERGEABLE.search(str(error)) and settings.carry is not None:
+            # What is wanted of the files was named: the rest of their columns need not fit together.
+            reader = _with_options(spark.read, {**found._options(), "mergeSchema": "false"})
+            return found._of_format(reader).load(found.location).schema
+        raise SourceError(
+            f"cannot read {settings.format} source {settings.source!r}: {_why(error, settings)}"
+        ) from None
 
 
 def _locate(spark: SparkSession, settings: JobSettings) -> tuple[str, str | None, bool]:
@@ -409,12 +436,26 @@ def _why(error: Exception, settings: JobSettings) -> str:
         return f"there are no {settings.format} files in it"
     if "PATH_NOT_FOUND" in said:
         return "no such file or folder"
+    if UNMERGEABLE.search(str(error)):
+        return (
+            "a column has another type in some of its files than in others. Name the columns to carry with --carry, or "
+            "the files that go together with a glob"
+        )
     return SQLSTATE.sub("", said)
 
 
-def interrupted(error: Exception, settings: JobSettings) -> SourceError | None:
+def interrupted(error: Exception, settings: JobSettings) -> SourceError | SchemaError | None:
     """Return why a stream over a Delta source cannot go on where it stopped, as an error of ours; None otherwise."""
-    if settings.format != "delta" or not HISTORY_GONE.search(str(error)):
+    if settings.format != "delta":
+        return None
+    if ALTERED.search(str(error)):
+        return SchemaError(
+            f"the columns of {settings.source!r} were changed while the run read it. What was committed stays. Run the "
+            "same command again (--evolve takes new columns in); if it ends like this again, columns were renamed, "
+            "removed or given another type: --reconcile compares all of it with the tables, and --from-version N "
+            "begins with its version N. Nothing is done twice"
+        )
+    if not HISTORY_GONE.search(str(error)):
         return None
     return SourceError(
         f"{settings.source!r} cannot be read on from where the last run stopped: its past is gone (files removed, log "

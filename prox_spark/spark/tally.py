@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from prox_spark.spark.moves import JSON_TIMES
 from prox_spark.spark.work import Desk, Work
 
 SUMMED = (
@@ -33,7 +34,7 @@ class Tally:
     in_quarantine: rows whose id is there. written: good, with programs. unwritten, unwritten_bytes: good, not done and
     without programs. good_bytes: bytes of good rows; largest: of the largest of them. duplicates: rows with the id and
     the text of another row. causes: good rows that are not done, by what is new about them (`new`, `text`, `refiner`,
-    `policy`).
+    `policy`, `carried`).
     """
 
     rows: int = 0
@@ -59,12 +60,32 @@ class Tally:
         return self.rows - self.bad - self.done
 
 
-def place(desk: Desk, checked: DataFrame) -> DataFrame:
-    """The checked documents with what the tables know of them: the columns of FLAGS."""
+def place_and_count(desk: Desk, checked: DataFrame) -> tuple[DataFrame, Tally]:
+    """The checked documents with what the tables know of them, and their count.
+
+    What documents carry is compared only where some seem to be done: of new ones, the rule, nothing can have changed,
+    and a slice of them need not read what all others carry. A plan, which has to read its source anew for a second
+    count, compares at once.
+    """
+    matters = bool(desk.work.source.carried) and desk.work.command != "write"
+    compared = matters and desk.number < 0
+    placed = place(desk, checked, compared)
+    tally = count(placed)
+    if matters and not compared and tally.done:
+        placed = place(desk, checked, compared=True)
+        tally = count(placed)
+    return placed, tally
+
+
+def place(desk: Desk, checked: DataFrame, compared: bool) -> DataFrame:
+    """The checked documents with what the tables know of them: the columns of FLAGS.
+
+    compared: a document that carries other values than in `refined` is not done.
+    """
     work, spark = desk.work, desk.spark
     placed = checked
     for table, columns in (
-        ("refined", ("text_hash", "write_key", "policy_key", "run_id")),
+        ("refined", ("text_hash", "write_key", "policy_key", "run_id", *(("carries",) if compared else ()))),
         ("programs", ("text_hash", "run_id", "error")),
         ("quarantine", ("run_id",)),
     ):
@@ -75,6 +96,8 @@ def place(desk: Desk, checked: DataFrame) -> DataFrame:
             there = there.where(F.col("write_key") == work.refiners.write_key)
         if there is not None and table == "quarantine":
             there = there.groupBy("doc_id").agg(F.max("run_id").alias("run_id"))
+        if there is not None and table == "refined" and compared:
+            there = there.withColumn("carries", _carries(work, there))
         if there is None or there.select("run_id").first() is None:
             placed = placed.select("*", *_nothing(table, columns))
             continue
@@ -84,11 +107,23 @@ def place(desk: Desk, checked: DataFrame) -> DataFrame:
             match &= placed["text_hash"].eqNullSafe(there["_programs_text_hash"])
         placed = placed.join(there, match, "left")
     before = [F.col(f"`{name}`") for name in checked.columns]
-    return placed.select(*before, *[flag.alias(name) for name, flag in _flags(work).items()])
+    alike = F.col("_refined_carries").eqNullSafe(_carries(work, checked)) if compared else F.lit(True)
+    return placed.select(*before, *[flag.alias(name) for name, flag in _flags(work, alike).items()])
 
 
-def _flags(work: Work) -> dict[str, Column]:
-    """The columns of FLAGS, over what the joins with the tables brought."""
+def _carries(work: Work, rows: DataFrame) -> Column:
+    """A hash of what rows hold in the columns that the source carries; one that the rows lack is null in them."""
+    there = {name.lower() for name in rows.columns}
+    values = [
+        (F.col(f"`{field.name}`") if field.name.lower() in there else F.lit(None).cast(field.dataType)).alias(f"c{n}")
+        for n, field in enumerate(work.source.carried)
+    ]
+    # By JSON, because maps cannot be hashed, and because a hash of columns does not tell which of them are null.
+    return F.xxhash64(F.to_json(F.struct(*values), JSON_TIMES))
+
+
+def _flags(work: Work, alike: Column) -> dict[str, Column]:
+    """The columns of FLAGS, over what the joins with the tables brought; alike: carries what it carries there."""
     run = F.lit(work.run_id)
     good = F.col("reason").isNull()
     same = F.col("_refined_text_hash").eqNullSafe(F.col("text_hash"))
@@ -102,6 +137,7 @@ def _flags(work: Work) -> dict[str, Column]:
             & same
             & (F.col("_refined_write_key") == work.refiners.write_key)
             & (F.col("_refined_policy_key") == work.policy_key)
+            & alike
         )
         here = F.col("_refined_run_id") == run
     done = F.coalesce(done, F.lit(False))
@@ -109,6 +145,7 @@ def _flags(work: Work) -> dict[str, Column]:
         F.when(F.col("_refined_id").isNull(), "new")
         .when(~same, "text")
         .when(F.col("_refined_write_key") != work.refiners.write_key, "refiner")
+        .when((F.col("_refined_policy_key") == work.policy_key) & ~alike, "carried")
         .otherwise("policy")
     )
     return {
@@ -116,7 +153,7 @@ def _flags(work: Work) -> dict[str, Column]:
         "_done": done,
         "_here": done & F.coalesce(here, F.lit(False)),
         "_replaces": F.col("_refined_id").isNotNull(),
-        "_superseded": F.coalesce(F.col("_refined_run_id") == run, F.lit(False)) & ~same
+        "_superseded": F.coalesce(F.col("_refined_run_id") == run, F.lit(False)) & ~(same & alike)
         | F.coalesce(F.col("_quarantine_run_id") == run, F.lit(False)),
         "_there": F.col("_quarantine_id").isNotNull(),
         "_written": written,

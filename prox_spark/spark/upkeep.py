@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 
 from prox_spark.errors import ConfigError, SourceError
 from prox_spark.schemas import SCHEMA_PROPERTY, SCHEMA_VERSION, TABLES, column_ddl
+from prox_spark.spark.failures import explained
 from prox_spark.spark.ledger import runs_row, utc_now, versions
 from prox_spark.spark.removal import HOLDING, remove
 from prox_spark.spark.staging import clear_staged
@@ -47,33 +48,41 @@ class Upkeep:
     bytes_after: int
 
 
-def forget(spark: SparkSession, location: str, ids: str) -> list[Upkeep]:
+def forget(spark: SparkSession, location: str, ids: str, checkpoints: str | None = None) -> list[Upkeep]:
     """Delete documents from every table under ``location``, with what was staged of them between commits.
 
-    ids: a text file, one doc_id a line (of a document whose id was null, the hash that stands in ``quarantine``).
+    ids: a text file, one doc_id a line (of a document whose id was null, the hash that stands in ``quarantine``); a
+    line names the id that it is, and the one that it is without the blanks at its ends.
+    checkpoints: where runs kept their progress, if not under the tables; what they had staged there goes.
     The rows are gone from the tables' newest version; older versions and their files go with ``maintain``. No job may
-    run on the tables meanwhile. Raises SourceError where there are no tables, no file or no id in it.
+    run on the tables meanwhile. Raises SourceError where there are no tables, no file or no id in it; BusyError where
+    a job wrote to the tables all the same.
     """
     tables = Tables(location)
     there = _there(spark, tables)
     started = utc_now()
     named = _read_ids(spark, ids)
     done = []
-    for table in (name for name in there if name in HOLDING):
-        deleted: list[int] = []
+    with explained(location):
+        for table in (name for name in there if name in HOLDING):
+            deleted: list[int] = []
 
-        def delete(table: str = table, deleted: list[int] = deleted) -> None:
-            deleted.append(remove(spark, tables, named, table))
+            def delete(table: str = table, deleted: list[int] = deleted) -> None:
+                deleted.append(remove(spark, tables, named, table))
 
-        found = _measured(spark, tables, table, delete)
-        done.append(Upkeep(table, deleted[0], *found))
-    clear_staged(spark, STAGED.format(tables.progress(spark, None)))
-    _record(spark, tables, "forget", started, {f"deleted.{one.table}": one.deleted for one in done})
+            found = _measured(spark, tables, table, delete)
+            done.append(Upkeep(table, deleted[0], *found))
+        clear_staged(spark, STAGED.format(tables.progress(spark, checkpoints)))
+        _record(spark, tables, "forget", started, {f"deleted.{one.table}": one.deleted for one in done})
     return done
 
 
 def maintain(
-    spark: SparkSession, location: str, hours: float | None = SAFE_HOURS, cluster: bool = False
+    spark: SparkSession,
+    location: str,
+    hours: float | None = SAFE_HOURS,
+    cluster: bool = False,
+    checkpoints: str | None = None,
 ) -> list[Upkeep]:
     """Put the small files of every table under ``location`` together, and remove the files of older versions.
 
@@ -81,8 +90,10 @@ def maintain(
     cluster: lay rows out by doc_id (Delta's liquid clustering), from now on and by every later call; the first one
     rewrites the tables. ConfigError where this runtime has none.
     hours: files that no version of the last so many hours needs are removed; None removes none. Below 168 hours a job
-    or a query that runs meanwhile may fail, and time travel ends sooner. Raises SourceError where there are no tables,
-    ConfigError for negative hours.
+    or a query that runs meanwhile may fail, and time travel ends sooner.
+    checkpoints: where runs kept their progress, if not under the tables; what they had staged there goes.
+    Raises SourceError where there are no tables, ConfigError for negative hours, BusyError where a job wrote to the
+    tables all the same.
     """
     if hours is not None and hours < 0:
         raise ConfigError(f"--retain-hours {hours}: there is no negative time to retain")
@@ -101,9 +112,11 @@ def maintain(
                 with _short_retention(spark, hours):
                     spark.sql(f"VACUUM {name} RETAIN {hours} HOURS")
 
-        done.append(Upkeep(table, 0, *_measured(spark, tables, table, put_together)))
-    clear_staged(spark, STAGED.format(tables.progress(spark, None)))
-    _record(spark, tables, "maintain", started, {f"files.{one.table}": one.files_after for one in done})
+        with explained(location):
+            done.append(Upkeep(table, 0, *_measured(spark, tables, table, put_together)))
+    with explained(location):
+        clear_staged(spark, STAGED.format(tables.progress(spark, checkpoints)))
+        _record(spark, tables, "maintain", started, {f"files.{one.table}": one.files_after for one in done})
     return done
 
 
@@ -113,7 +126,7 @@ def migrate(spark: SparkSession, location: str) -> list[Migration]:
     What older versions lack are columns: they are added, and are null in the rows that are there. Nothing is rewritten,
     and a migration that was stopped is finished by the next one. No job may run on the tables meanwhile. Raises
     SourceError where there are no tables; SchemaError, before anything is changed, where one is of a newer version or
-    has a column of another type.
+    has a column of another type; BusyError where a job wrote to the tables all the same.
     """
     tables = Tables(location)
     started = utc_now()
@@ -121,17 +134,19 @@ def migrate(spark: SparkSession, location: str) -> list[Migration]:
     tables.need_version(spark, [name for name, version in there.items() if version > SCHEMA_VERSION])
     lacking = {name: tables.lacking(spark, name) for name in there}
     done = []
-    for name, version in there.items():
-        added = lacking[name]
-        if added:
-            # A column that may not be null cannot be added to rows that lack it.
-            tables.add_columns(spark, name, [column_ddl(replace(column, nullable=True)) for column in added])
-        if version < SCHEMA_VERSION:
-            spark.sql(f"ALTER TABLE {tables.name(name)} SET TBLPROPERTIES ('{SCHEMA_PROPERTY}' = '{SCHEMA_VERSION}')")
-        if added or version < SCHEMA_VERSION:
-            done.append(Migration(name, version, tuple(column.name for column in added)))
-    if done:
-        _record(spark, tables, "migrate", started, {f"added.{one.table}": len(one.added) for one in done})
+    with explained(location):
+        for name, version in there.items():
+            added = lacking[name]
+            if added:
+                # A column that may not be null cannot be added to rows that lack it.
+                tables.add_columns(spark, name, [column_ddl(replace(column, nullable=True)) for column in added])
+            if version < SCHEMA_VERSION:
+                setting = f"'{SCHEMA_PROPERTY}' = '{SCHEMA_VERSION}'"
+                spark.sql(f"ALTER TABLE {tables.name(name)} SET TBLPROPERTIES ({setting})")
+            if added or version < SCHEMA_VERSION:
+                done.append(Migration(name, version, tuple(column.name for column in added)))
+        if done:
+            _record(spark, tables, "migrate", started, {f"added.{one.table}": len(one.added) for one in done})
     return done
 
 
@@ -158,8 +173,8 @@ def _there(spark: SparkSession, tables: Tables, versioned: bool = True) -> list[
 
 def _read_ids(spark: SparkSession, path: str) -> DataFrame:
     try:
-        lines = spark.read.text(path)
-        ids = lines.select(F.trim("value").alias("doc_id")).where("doc_id <> ''").distinct()
+        lines = spark.read.text(path).select(F.explode(F.array("value", F.trim("value"))).alias("doc_id"))
+        ids = lines.where("trim(doc_id) <> ''").distinct()
         if ids.first() is None:
             raise SourceError(f"{path}: no id in it; one doc_id a line is expected")
     except AnalysisException as error:

@@ -38,6 +38,7 @@ def test_deleted_ids_are_gone_from_every_table_and_updates_are_written_anew(
     check_accounts(run(spark, path, tables, preflight="off"))
     assert len(ids_in(spark, tables)["quarantine"]) == 100 + 3
 
+    before = {row.doc_id: row.n for row in rows_of(spark, tables, "refined")}
     append(spark, path, [("came-and-went", page(9)), ("came-and-changed", page(10))])
     for statement in (
         "DELETE FROM {} WHERE doc_id LIKE 'd%' OR doc_id IS NULL OR doc_id IN ('came-and-went', 'twice') OR n = 2 "
@@ -45,6 +46,7 @@ def test_deleted_ids_are_gone_from_every_table_and_updates_are_written_anew(
         "UPDATE {} SET text = concat(text, '\\nOne more good line at the end of it'), "
         "doc_id = if(doc_id = 'was', 'is', doc_id) WHERE doc_id LIKE '%change%' OR doc_id = 'was'",
         "UPDATE {} SET text = text WHERE doc_id = 'same'",
+        "UPDATE {} SET n = 7 WHERE doc_id = 'stays'",
     ):
         spark.sql(statement.format(f"delta.`{path}`"))
     append(spark, path, [("twice", page(4))])
@@ -59,6 +61,11 @@ def test_deleted_ids_are_gone_from_every_table_and_updates_are_written_anew(
     assert texts["changes"].endswith("at the end of it") and texts["came-and-changed"].endswith("at the end of it")
     assert "page 5" in texts["two-texts"]
     assert second.counts["written"] == 4  # what changed, came, has another id, or one text now
+    # And what carries another value is executed again, by the program that it has: as its row was changed, or as that
+    # row went whose value it had.
+    assert second.counts["refined"] == 4 + 1 + (before["one-of-two"] == 2)
+    after = {row.doc_id: row.n for row in rows_of(spark, tables, "refined")}
+    assert (after["stays"], after["one-of-two"], after["changes"]) == (7, 1, 1)
 
 
 def test_a_range_of_versions_and_comparing_the_whole(spark: Any, tables: str, tmp_path: Path) -> None:

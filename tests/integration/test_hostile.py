@@ -32,7 +32,9 @@ def worker_peaks() -> list[float]:
     return peaks
 
 
-def test_a_thousand_hostile_documents(spark: Any, tables: str, tmp_path: Path) -> None:
+def test_a_thousand_hostile_documents(
+    spark: Any, tables: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     documents = hostile_documents(1_000, LARGEST)
     assert len(documents) > 1_000 and len(ids_of(documents)) > 900
     path = str(tmp_path / "source")
@@ -50,6 +52,9 @@ def test_a_thousand_hostile_documents(spark: Any, tables: str, tmp_path: Path) -
     }
     unnamed = {row.doc_id for row in quarantine if row.reason == "null_id"}
     check_places(spark, tables, set(ids_of(documents)) | unnamed)
+    if not Path("/proc/self/status").exists():
+        pytest.skip("every document is accounted for; what memory workers took cannot be told without /proc")
     peaks = worker_peaks()
-    print(f"peak memory of Python workers: {', '.join(f'{peak:.0f} MiB' for peak in peaks)}")
-    assert max(peaks, default=0) < MOST_MEBIBYTES
+    with capsys.disabled():
+        print(f"\npeak memory of Python workers: {', '.join(f'{peak:.0f} MiB' for peak in peaks)}")
+    assert peaks and max(peaks) < MOST_MEBIBYTES

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from chispa import assert_df_equality
 
+from prox_spark.config import job_settings
 from prox_spark.errors import ConfigError, ErrorBudgetExceeded
+from prox_spark.spark.job import plan_job
 from tests.helpers.spark_jobs import (
     check_accounts,
     check_places,
@@ -181,8 +183,12 @@ def test_write_then_execute_then_with_other_policies(spark: Any, tables: str, tm
     check_accounts(again)
 
     make_source(spark, path, [("later", page(99))])
+    spark.sql(f"UPDATE delta.`{path}` SET url = NULL WHERE doc_id = 'd3'")
+    told = job_settings(source=path, tables=tables, mode="tag")
+    assert plan_job(told, "execute", spark=spark).to_do == {"carried": 1, "new": 1}
     later = run(spark, path, tables, "execute", mode="tag")
-    assert later.counts["without_programs"] == 1
+    assert (later.counts["without_programs"], later.counts["refined"], later.counts["already"]) == (1, 1, 11)
+    assert {row.doc_id for row in rows_of(spark, tables, "refined") if row.url is None} == {"d3"}
     check_accounts(later)
 
     with pytest.raises(ConfigError, match="no programs in"):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +150,32 @@ def test_parquet_binary_text_hashed_id_and_carried_types(spark: Any, tmp_path: P
     assert types["m"] == "map<string,int>" and types["at"] == "timestamp" and types["bin"] == "binary"
     row = refined.first()
     assert row.doc_id == row.text_hash and row.nested.a == row.n
+
+
+@pytest.mark.slow
+def test_parquet_files_with_an_old_date_and_with_more_columns_are_read(spark: Any, tmp_path: Path) -> None:
+    folder, tables = tmp_path / "source", str(tmp_path / "tables")
+
+    def add(name: str, columns: str, days_old: int, *row: Any) -> None:
+        spark.createDataFrame([row], columns).coalesce(1).write.parquet(str(tmp_path / name))
+        folder.mkdir(exist_ok=True)
+        file = next((tmp_path / name).glob("*.parquet")).rename(folder / f"{name}.parquet")
+        os.utime(file, (time.time() - days_old * 86_400,) * 2)
+
+    add("first", "doc_id string, text string, n int", 0, "a", page(1), 1)
+    assert run(spark, str(folder), tables, format="parquet", preflight="off").counts["refined"] == 1
+    add("copied", "doc_id string, text string, url string, n int", 400, "b", page(2), "u", 2)
+    with pytest.raises(SchemaError, match=r"columns that table refined .* lacks: url\. --evolve adds them"):
+        run(spark, str(folder), tables, format="parquet", preflight="off")
+    second = run(spark, str(folder), tables, format="parquet", preflight="off", evolve=True)
+    assert (second.counts["rows"], second.counts["refined"]) == (1, 1)
+    refined = {row.doc_id: (row.n, row.url) for row in rows_of(spark, tables, "refined")}
+    assert refined == {"a": (1, None), "b": (2, "u")}
+    add("other", "doc_id string, text string, n string", 0, "c", page(3), "three")
+    with pytest.raises(SourceError, match=r"another type in some of its files than in others\. Name the columns"):
+        run(spark, str(folder), tables, format="parquet", preflight="off")
+    opened = open_source(spark, job_settings(source=str(folder), format="parquet", tables=tables, carry=()))
+    assert {row.doc_id for row in opened.documents(opened.batch(spark)).collect()} == {"a", "b", "c"}
 
 
 def test_schema_of_tables_has_views_and_takes_named_sources(spark: Any) -> None:

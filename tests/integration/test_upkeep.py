@@ -18,10 +18,14 @@ SECRET = "Whoever reads this sentence reads what was to be forgotten by everybod
 
 @pytest.fixture(scope="module")
 def made(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three appends of a refined source: b is to be forgotten, n is in quarantine."""
+    """Three appends of a refined source: b is to be forgotten, n is in quarantine, an id has blanks at its ends."""
     base = tmp_path_factory.mktemp("upkeep")
     source, tables = str(base / "source"), str(base / "tables")
-    for rows in ([("a", page(1)), ("b", page(2, SECRET))], [("c", page(3)), ("n", None)], [("d", page(4))]):
+    for rows in (
+        [("a", page(1)), ("b", page(2, SECRET))],
+        [("c", page(3)), ("n", None)],
+        [("d", page(4)), (" x ", page(5))],
+    ):
         spark.createDataFrame(rows, "doc_id string, text string").write.format("delta").mode("append").save(source)
         run(spark, source, tables, preflight="off")
     return base
@@ -38,15 +42,19 @@ def test_forgotten_documents_are_in_no_table_and_after_maintain_in_no_file(
     spark: Any, tables: str, tmp_path: Path
 ) -> None:
     ids = tmp_path / "ids.txt"
-    ids.write_text("b\n\n n \nnobody\n")
-    deleted = {one.table: one.deleted for one in forget(spark, tables, str(ids))}
-    assert deleted["refined"] == deleted["programs"] == 1
+    ids.write_text("b\n\n n \nnobody\n x \n")
+    staged_elsewhere = tmp_path / "elsewhere" / "key" / "refine-key" / "staged" / "run"
+    staged_elsewhere.mkdir(parents=True)
+    done = forget(spark, tables, str(ids), checkpoints=str(tmp_path / "elsewhere"))
+    assert not staged_elsewhere.exists() and staged_elsewhere.parent.exists()
+    deleted = {one.table: one.deleted for one in done}
+    assert deleted["refined"] == deleted["programs"] == 2
     assert deleted["quarantine"] == 1
     for table in ("programs", "refined", "quarantine"):
-        assert not {"b", "n"} & {row.doc_id for row in rows_of(spark, tables, table)}
+        assert not {"b", "n", " x "} & {row.doc_id for row in rows_of(spark, tables, table)}
     assert {row.doc_id for row in rows_of(spark, tables, "refined")} == {"a", "c", "d"}
     last = max(rows_of(spark, tables, "runs"), key=lambda row: row.started_at)
-    assert (last.command, last.counts["deleted.refined"]) == ("forget", 1)
+    assert (last.command, last.counts["deleted.refined"]) == ("forget", 2)
     old = spark.read.format("delta").option("versionAsOf", 3).load(f"{tables}/refined")
     assert old.columns, "the table's past is still there"
     # A run that was killed has left what it had staged.
@@ -92,4 +100,4 @@ def test_the_next_run_neither_brings_them_back_nor_fails(spark: Any, made: Path,
     rows = [("e", page(5))]
     spark.createDataFrame(rows, "doc_id string, text string").write.format("delta").mode("append").save(source)
     run(spark, source, tables, preflight="off")
-    assert {row.doc_id for row in rows_of(spark, tables, "refined")} == {"a", "c", "d", "e"}
+    assert {row.doc_id for row in rows_of(spark, tables, "refined")} == {"a", "c", "d", "e", " x "}

@@ -11,6 +11,7 @@ import pytest
 from prox_spark.config import job_settings
 from prox_spark.errors import SchemaError
 from prox_spark.schemas import SCHEMA_PROPERTY, SCHEMA_VERSION, TABLES
+from prox_spark.spark.compare import compare
 from prox_spark.spark.job import plan_job
 from prox_spark.spark.summaries import summarise
 from prox_spark.spark.tables import Tables
@@ -57,6 +58,7 @@ def test_older_tables_are_refused_until_they_are_migrated(spark: Any, made: Path
         lambda: run(spark, f"{made}/source", str(tmp_path / "other"), "execute", programs=tables),
         lambda: plan_job(settings, spark=spark),
         lambda: summarise(spark, tables),
+        lambda: compare(spark, f"{made}/tables", tables),
         lambda: maintain(spark, tables),
     ):
         with pytest.raises(SchemaError, match=rf"has schema version 1.*prox-spark migrate --tables {tables}"):
@@ -83,7 +85,11 @@ def test_newer_tables_are_refused_and_left_alone(spark: Any, made: Path, tables:
     shutil.copytree(made / "tables", tables)
     newer = f"ALTER TABLE delta.`{tables}/programs` SET TBLPROPERTIES ('{SCHEMA_PROPERTY}' = '{SCHEMA_VERSION + 1}')"
     spark.sql(newer)
-    for use in (lambda: run(spark, f"{made}/source", tables), lambda: migrate(spark, tables)):
+    for use in (
+        lambda: run(spark, f"{made}/source", tables),
+        lambda: migrate(spark, tables),
+        lambda: compare(spark, tables, f"{made}/tables"),
+    ):
         with pytest.raises(SchemaError, match=r"programs .* has schema version 3, newer than 2"):
             use()
     assert Tables(tables).version(spark, "refined") == SCHEMA_VERSION
@@ -95,17 +101,20 @@ def test_new_columns_of_a_source_wait_for_evolve_and_no_setting_lets_them_in(
 ) -> None:
     source = make_source(spark, str(tmp_path / "a"), "doc_id string, text string, n int", ("a", page(1), 1))
     wider = "doc_id string, text string, n int, url string"
-    second = make_source(spark, str(tmp_path / "b"), wider, ("b", page(2), 2, "u"), ("bad", None, 3, "v"))
+    # The first document is here again, as it was: null in the new column.
+    rows = [("a", page(1), 1, None), ("b", page(2), 2, "u"), ("bad", None, 3, "v")]
+    second = make_source(spark, str(tmp_path / "b"), wider, *rows)
     third = make_source(spark, str(tmp_path / "c"), "doc_id string, text string, n string", ("c", page(3), "x"))
-    fewer = make_source(spark, str(tmp_path / "d"), "doc_id string, text string", ("d", page(4)))
+    fewer = make_source(spark, str(tmp_path / "d"), "doc_id string, text string", ("d", page(4)), ("b", page(2)))
     run(spark, source, tables, preflight="off")
     spark.conf.set("spark.databricks.delta.schema.autoMerge.enabled", "true")
     try:
         with pytest.raises(SchemaError, match=r"columns that table refined .* lacks: url\. --evolve adds them"):
             run(spark, second, tables, preflight="off")
         assert columns_of(spark, tables, "refined") == [*TABLES["refined"].names, "n"]
-        run(spark, second, tables, preflight="off", evolve=True)
-        run(spark, fewer, tables, preflight="off")
+        # A column more or less is no reason to execute anything again: only a value that is another one is.
+        assert run(spark, second, tables, preflight="off", evolve=True).counts["already"] == 1
+        assert run(spark, fewer, tables, preflight="off").counts["already"] == 1
     finally:
         spark.conf.unset("spark.databricks.delta.schema.autoMerge.enabled")
     assert columns_of(spark, tables, "refined") == [*TABLES["refined"].names, "n", "url"]

@@ -160,7 +160,7 @@ def test_weights_that_are_used_but_not_listed_are_refused(bundle: Bundle) -> Non
         Bundle.load(bundle.directory)
 
 
-def test_external_files_are_found_in_subgraphs_and_attributes(tmp_path: Path) -> None:
+def test_external_files_are_found_in_subgraphs_attributes_and_functions(tmp_path: Path) -> None:
     def outside(name: str) -> TensorProto:
         tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=[1], data_location=TensorProto.EXTERNAL)
         tensor.external_data.add(key="offset", value="0")
@@ -171,8 +171,14 @@ def test_external_files_are_found_in_subgraphs_and_attributes(tmp_path: Path) ->
     inner.initializer.append(outside("inner"))
     node = helper.make_node("If", ["x"], ["y"], then_branch=inner, else_branch=helper.make_graph([], "e", [], []))
     graph = helper.make_graph([node], "outer", [], [], [outside("outer")])
-    (tmp_path / "m.onnx").write_bytes(helper.make_model(graph).SerializeToString())
-    assert external_files(tmp_path / "m.onnx") == {"attribute.bin", "inner.bin", "outer.bin"}
+    default = helper.make_attribute("weights", outside("default"))
+    within = [helper.make_node("Constant", [], ["y"], value=outside("function"))]
+    opsets = [helper.make_opsetid("", 20)]
+    function = helper.make_function("ours", "f", ["x"], ["y"], within, opsets, attribute_protos=[default])
+    model = helper.make_model(graph, functions=[function])
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    found = {"attribute.bin", "inner.bin", "outer.bin", "function.bin", "default.bin"}
+    assert external_files(tmp_path / "m.onnx") == found
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xff\xff", b"not an onnx file at all, just words"])
