@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import json
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +20,7 @@ from prox_spark.training.clean import clean
 from prox_spark.training.negatives import negative
 from prox_spark.training.page import Page
 from prox_spark.training.recipe import Recipe
-from prox_spark.training.records import collapsed
+from prox_spark.training.records import is_page, read_records
 
 RENDERINGS = ("wet", "extracted")
 # Between these shares of gold words a line is neither to be kept nor to be removed whole (the data's own advice).
@@ -31,8 +29,11 @@ MAX_WEIGHT_WORDS = 100
 _COMMENT_WEIGHT = 0.5
 _NEGATIVE_WEIGHT = 0.3
 _SHORT_WORDS = 8
-# What is worth dropping shows within a few lines; long made documents would cost what pages need.
-_NEGATIVE_CHUNKS = 2
+# What is worth dropping mostly shows within a few lines, and long made documents cost what pages need; but were all of
+# them short, a long document would be taken for a good one.
+_NEGATIVE_CHUNKS, _LONG_NEGATIVES = 2, 0.25
+# A page with this many words of readers' comments can stand for one that consists of them.
+_THREAD_WORDS = 100
 _FOREIGN_LINES = 5000
 
 
@@ -58,23 +59,19 @@ class Example:
 
 def read_pages(path: Path, languages: tuple[str, ...] = ("en",)) -> list[Page]:
     """The usable pages of a records file: in these languages, without ``extracted`` texts that are one giant line."""
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        records = (json.loads(line) for line in file)
-        return [_page(record) for record in records if record["lang"] in languages and not collapsed(record)]
+    return [_page(record) for record in read_records(path) if is_page(record, languages)]
 
 
 def foreign_lines(path: Path, languages: tuple[str, ...]) -> list[str]:
     """The first some thousand lines worth keeping of a file's pages in other languages than these."""
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        records = (json.loads(line) for line in file)
-        kept = (
-            line["text"]
-            for record in records
-            if record["lang"] not in languages and not collapsed(record)
-            for line in record["lines"]
-            if line["label"] == "keep" and line["text"].strip()
-        )
-        return list(islice(kept, _FOREIGN_LINES))
+    kept = (
+        line["text"]
+        for record in read_records(path)
+        if record["lang"] not in languages and is_page(record, ())
+        for line in record["lines"]
+        if line["label"] == "keep" and line["text"].strip()
+    )
+    return list(islice(kept, _FOREIGN_LINES))
 
 
 def _page(record: dict[str, Any]) -> Page:
@@ -88,12 +85,13 @@ def _page(record: dict[str, Any]) -> Page:
         weights=tuple(_weight(line) for line in lines),
         raw=record["raw_text"],
         gold=record["gold_text"],
+        comments=tuple(line.get("role") == "comment" for line in lines),
     )
 
 
 def _weight(line: dict[str, Any]) -> float:
     # The measure counts words, the number of lines counts boilerplate: the root lies between.
-    if MIXED[0] <= line["cov"] <= MIXED[1] or line.get("role") == "title":
+    if MIXED[0] <= line["cov"] <= MIXED[1] or line.get("role") == "title" or line.get("mask") == "mixed":
         return 0.0
     # Whether readers' comments belong to a page's text is a matter of taste.
     return _line_weight(line["text"]) * (_COMMENT_WEIGHT if line.get("role") == "comment" else 1.0)
@@ -132,9 +130,12 @@ def epoch(
         # A page without anything to keep may be a fault of its labels: no verdict is learned from it.
         worth = None if all(page.remove) else False
         yield _some(example(_forgiving(page, recipe), prompt, worth), chance, recipe.max_chunks)
+        if _has_thread(page) and chance.random() < recipe.thread_rate:
+            yield _some(example(_thread(page), prompt, nothing=False), chance, recipe.max_chunks)
         if chance.random() < recipe.negative_rate:
             made = example(_negative(pages, chance, foreign), prompt, nothing=True)
-            yield _some(made, chance, _NEGATIVE_CHUNKS)
+            most = recipe.max_chunks if chance.random() < _LONG_NEGATIVES else _NEGATIVE_CHUNKS
+            yield _some(made, chance, most)
         if chance.random() < recipe.clean_rate:
             lines = clean(pages, chance)
             whole = Page.made(lines, False, map(_line_weight, lines))
@@ -158,6 +159,26 @@ def _negative(pages: list[Page], chance: random.Random, foreign: Sequence[str]) 
     return Page.made(lines, True, weights)
 
 
+def _has_thread(page: Page) -> bool:
+    return sum(len(page.lines[i].split()) for i, comment in enumerate(page.comments) if comment) >= _THREAD_WORDS
+
+
+def _thread(page: Page) -> Page:
+    """The page with nothing but its first line of text above the readers' comments, which are then its content.
+
+    Under an article comments are noise; of an open thread or a question they are all there is.
+    """
+    first = page.remove.index(False) if False in page.remove else -1
+    picked = [i for i, remove in enumerate(page.remove) if remove or i == first]
+    return replace(
+        page,
+        lines=tuple(page.lines[i] for i in picked),
+        remove=tuple(page.remove[i] and not page.comments[i] for i in picked),
+        weights=tuple(page.weights[i] / (_COMMENT_WEIGHT if page.comments[i] else 1.0) for i in picked),
+        comments=tuple(page.comments[i] for i in picked),
+    )
+
+
 def _some(whole: Example, chance: random.Random, most: int) -> Example:
     """At most so many chunks in a row."""
     if len(whole.chunks) <= most:
@@ -165,4 +186,7 @@ def _some(whole: Example, chance: random.Random, most: int) -> Example:
     first = chance.randrange(len(whole.chunks) - most + 1)
     chunks = whole.chunks[first : first + most]
     span = slice(chunks[0].first_line, chunks[-1].last_line + 1)
-    return Example(chunks, whole.shapes[span], whole.remove[span], whole.weights[span], whole.nothing)
+    remove = whole.remove[span]
+    # A part without anything to keep says nothing of the page.
+    nothing = None if whole.nothing is False and all(remove) else whole.nothing
+    return Example(chunks, whole.shapes[span], remove, whole.weights[span], nothing)
