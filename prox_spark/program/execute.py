@@ -17,6 +17,11 @@ __all__ = ["MODES", "POLICIES", "Edit", "Guards", "ProgramError", "Refined", "ex
 
 POLICIES = ("strict", "gair")
 MODES = ("refine", "tag")
+# Guards that drop a document because its lines' programs leave hardly anything of it.
+_LITTLE_LEFT = ("max_removed_ratio", "min_words")
+# Below this score a refiner holds a document to be worth keeping, by its own word: the scores of its lines say the
+# opposite then, and one of the two is wrong. Of a thread of 1,500 comments it was the lines'.
+_EVEN = 0.5
 
 
 def execute(
@@ -106,7 +111,10 @@ def _decide(
         programs = rescore(programs, thresholds)
     if policy == "gair":
         return run_gair(text, programs, whole)
-    return run_strict(text, programs, guards, dialect, whole)
+    outcome = run_strict(text, programs, guards, dialect, whole)
+    if outcome.reason in _LITTLE_LEFT and programs.doc_score is not None and programs.doc_score < _EVEN:
+        return Outcome("fallback", "contradiction", errors=outcome.errors)
+    return outcome
 
 
 def primary_language(language: str) -> str:

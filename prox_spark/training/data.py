@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import json
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +20,7 @@ from prox_spark.training.clean import clean
 from prox_spark.training.negatives import negative
 from prox_spark.training.page import Page
 from prox_spark.training.recipe import Recipe
-from prox_spark.training.records import collapsed
+from prox_spark.training.records import is_page, read_records
 
 RENDERINGS = ("wet", "extracted")
 # Between these shares of gold words a line is neither to be kept nor to be removed whole (the data's own advice).
@@ -58,23 +56,19 @@ class Example:
 
 def read_pages(path: Path, languages: tuple[str, ...] = ("en",)) -> list[Page]:
     """The usable pages of a records file: in these languages, without ``extracted`` texts that are one giant line."""
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        records = (json.loads(line) for line in file)
-        return [_page(record) for record in records if record["lang"] in languages and not collapsed(record)]
+    return [_page(record) for record in read_records(path) if is_page(record, languages)]
 
 
 def foreign_lines(path: Path, languages: tuple[str, ...]) -> list[str]:
     """The first some thousand lines worth keeping of a file's pages in other languages than these."""
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        records = (json.loads(line) for line in file)
-        kept = (
-            line["text"]
-            for record in records
-            if record["lang"] not in languages and not collapsed(record)
-            for line in record["lines"]
-            if line["label"] == "keep" and line["text"].strip()
-        )
-        return list(islice(kept, _FOREIGN_LINES))
+    kept = (
+        line["text"]
+        for record in read_records(path)
+        if record["lang"] not in languages and is_page(record, ())
+        for line in record["lines"]
+        if line["label"] == "keep" and line["text"].strip()
+    )
+    return list(islice(kept, _FOREIGN_LINES))
 
 
 def _page(record: dict[str, Any]) -> Page:
@@ -93,7 +87,7 @@ def _page(record: dict[str, Any]) -> Page:
 
 def _weight(line: dict[str, Any]) -> float:
     # The measure counts words, the number of lines counts boilerplate: the root lies between.
-    if MIXED[0] <= line["cov"] <= MIXED[1] or line.get("role") == "title":
+    if MIXED[0] <= line["cov"] <= MIXED[1] or line.get("role") == "title" or line.get("mask") == "mixed":
         return 0.0
     # Whether readers' comments belong to a page's text is a matter of taste.
     return _line_weight(line["text"]) * (_COMMENT_WEIGHT if line.get("role") == "comment" else 1.0)
@@ -165,4 +159,7 @@ def _some(whole: Example, chance: random.Random, most: int) -> Example:
     first = chance.randrange(len(whole.chunks) - most + 1)
     chunks = whole.chunks[first : first + most]
     span = slice(chunks[0].first_line, chunks[-1].last_line + 1)
-    return Example(chunks, whole.shapes[span], whole.remove[span], whole.weights[span], whole.nothing)
+    remove = whole.remove[span]
+    # A part without anything to keep says nothing of the page.
+    nothing = None if whole.nothing is False and all(remove) else whole.nothing
+    return Example(chunks, whole.shapes[span], remove, whole.weights[span], nothing)

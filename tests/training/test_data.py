@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,18 @@ def test_lines_join_to_the_raw_text(pages: list[Page]) -> None:
 
 def test_labels_become_targets(pages: list[Page]) -> None:
     assert pages[0].remove == (True,) * 3 + (False,) * 3 + (True,) * 3
+
+
+def test_made_documents_worth_dropping_are_no_pages(tmp_path: Path) -> None:
+    rows = [record(1), record(2, kind="negative:menu")]
+    assert [page.id for page in read_pages(write_records(tmp_path / "r.jsonl.gz", rows))] == ["page-1"]
+
+
+def test_a_file_need_be_neither_packed_nor_complete(tmp_path: Path) -> None:
+    row = record(1)
+    del row["rendering"]
+    (tmp_path / "r.jsonl").write_text(json.dumps(row))
+    assert [page.rendering for page in read_pages(tmp_path / "r.jsonl")] == ["wet"]
 
 
 def test_other_languages_are_left_out(tmp_path: Path) -> None:

@@ -109,3 +109,28 @@ def test_a_checkpoint_of_another_base_is_not_gone_on_from(tmp_path: Path, base: 
     other = shutil.copytree(base, tmp_path / "other")
     with pytest.raises(ConfigError, match="is of another model"):
         train(settings, base=str(other))
+
+
+def test_less_than_a_step_to_train_on_is_an_error(tmp_path: Path, base: Path) -> None:
+    from prox_spark.errors import ConfigError
+    from prox_spark.training.train import train
+
+    with pytest.raises(ConfigError, match="0 pages to train on in fi"):
+        train(recipe(tmp_path, base, "finnish", languages=["fi"]))
+
+
+def test_a_base_of_another_type_is_an_error(tmp_path: Path, base: Path) -> None:
+    import shutil
+
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    from prox_spark.errors import ConfigError
+    from prox_spark.training.train import train
+
+    other = shutil.copytree(base, tmp_path / "other")
+    config = Qwen2Config(
+        vocab_size=600, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4
+    )
+    Qwen2ForCausalLM(config).save_pretrained(other)
+    with pytest.raises(ConfigError, match="of type qwen2"):
+        train(recipe(tmp_path, other, "qwen"))
