@@ -313,6 +313,7 @@ ANNOTATION_COUNTS = {
     "unusable": "of these, answers of no use; `unusable.<error>` for each error",
     "failed": "of these, requests that were not answered; `failed.<error>` for each error",
     "not_asked": "answers left for the next run: the endpoint gave way, or max_requests were asked",
+    "paid_twice": "of those asked for, answers that another run had kept meanwhile: its own stay, these do not",
     "calls": "HTTP requests sent, further attempts included",
     "bytes_written": "bytes of text that were asked about",
 }

@@ -13,11 +13,12 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from prox_spark.annotate.settings import AnnotateSettings
-from prox_spark.errors import EndpointError, ErrorBudgetExceeded, ProxError
+from prox_spark.errors import BusyError, EndpointError, ErrorBudgetExceeded, ProxError
 from prox_spark.schemas import ANNOTATIONS
 from prox_spark.spark import ledger
 from prox_spark.spark.ask import Question, ask, cut_documents, knock
 from prox_spark.spark.changes import check_slice
+from prox_spark.spark.commits import ATTEMPTS, is_conflict
 from prox_spark.spark.ledger import SliceReport
 from prox_spark.spark.slices import MIN_ERRORS
 from prox_spark.spark.work import Desk, Work
@@ -84,6 +85,7 @@ class AnnotateSlice:
 
     def run(self) -> None:
         """All stages."""
+        self.desk.commits.look(("annotations",))
         self.count_all()
         missing = self._count("requests") - self._count("answered_before")
         try:
@@ -140,27 +142,33 @@ class AnnotateSlice:
     def missing(self) -> DataFrame:
         """The pieces that have no answer yet; a request that failed has none."""
         wanted = self.pieces.where("skip IS NULL").drop("skip")
-        known = self._known
-        if known is None:
-            return wanted
-        answered = known.where("status <> 'failed'").select(*[F.col(name).alias(f"_{name}") for name in PIECE_KEYS])
+        return wanted if self._known is None else self.desk.staged(self._unanswered(wanted), "missing")
+
+    def _unanswered(self, rows: DataFrame) -> DataFrame:
+        """The rows whose piece (PIECE_KEYS) has no answer in the table."""
+        answered = self._there.where("status <> 'failed'").select(*[F.col(n).alias(f"_{n}") for n in PIECE_KEYS])
         match = F.lit(True)
         for name in PIECE_KEYS:
             match &= F.col(name).eqNullSafe(F.col(f"_{name}"))
-        return self.desk.staged(wanted.join(answered, match, "left_anti"), "missing")
+        return rows.join(answered, match, "left_anti")
 
     @cached_property
     def _known(self) -> DataFrame | None:
         """What the table holds for this task, prompt and model; None where it holds nothing."""
         if "annotations" in self.work.empty or not self.work.tables.exists(self.spark, "annotations"):
             return None
+        known = self._there
+        return None if known.select("doc_id").first() is None else known
+
+    @property
+    def _there(self) -> DataFrame:
+        """The table's rows for this task, prompt and model."""
         settings = self.annotation.settings
-        known = self.work.tables.read(self.spark, "annotations").where(
+        return self.work.tables.read(self.spark, "annotations").where(
             (F.col("task") == settings.task)
             & (F.col("prompt_hash") == self.annotation.prompt_hash)
             & (F.col("model") == settings.model)
         )
-        return None if known.select("doc_id").first() is None else known
 
     @cached_property
     def _replaces(self) -> bool:
@@ -202,14 +210,35 @@ class AnnotateSlice:
                 "answered_at": F.lit(self.desk.at),
             }
         ).select(*ANNOTATIONS.names)
-        self.work.empty.discard("annotations")
-        if replaces:
-            self.work.tables.merge(rows, "annotations")
-        else:
-            self.work.tables.append(rows, "annotations")
+        self._keep(rows, replaces)
         self._count_answers(asked, time.monotonic() - began)
         self._tell("ask")
         self._keep_budget(asked)
+
+    def _keep(self, rows: DataFrame, replaces: bool) -> None:
+        """Put answers into the table; of what another run has answered since this slice looked, its answers stay."""
+        commits, new = self.desk.commits, rows
+        for _ in range(ATTEMPTS):
+            try:
+                write = commits.merge if replaces else commits.append
+                commits.need("annotations", write(new, "annotations"))
+                break
+            except Exception as error:
+                if not is_conflict(error):
+                    raise
+            self.work.empty.clear()
+            self.work.numbers.clear()
+            commits.look(("annotations",))
+            # What failed over there gives way to what was answered here.
+            new, replaces = self._unanswered(rows), True
+        else:
+            where = self.work.tables.location
+            raise BusyError(
+                f"other runs write to the tables at {where} all the time: the answers of a round found no gap in "
+                f"{ATTEMPTS} attempts and are lost. What was kept before stays; run again when they have ended"
+            )
+        if new is not rows:
+            self.report = self.report.add(counts={"paid_twice": rows.count() - new.count()})
 
     def _count_answers(self, asked: DataFrame, seconds: float) -> None:
         sums = [F.coalesce(F.sum(n), F.lit(0)).alias(n) for n in ("attempts", "prompt_tokens", "new_tokens")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property, reduce
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from prox_spark.spark.check import check
@@ -22,12 +22,11 @@ def without_others(desk: Desk, ids: DataFrame) -> DataFrame:
 
     Rows say by their run which source they came from; a run that has left no row in `runs` is taken for this source's.
     """
-    tables, spark = desk.work.tables, desk.spark
-    runs = tables.read(spark, "runs").where(F.col("command").isin(*JOBS) & ~_over(desk.work.settings.source))
-    if runs.select("run_id").first() is None:
+    runs = _runs(desk, over_it=False)
+    if runs.first() is None:
         return ids
     for name in PLACES:
-        others = tables.read(spark, name).join(runs, "run_id", "left_semi").select("doc_id")
+        others = desk.work.tables.read(desk.spark, name).join(runs, "run_id", "left_semi").select("doc_id")
         ids = ids.join(others, "doc_id", "left_anti")
     return desk.staged(ids, "gone_of_ours")
 
@@ -95,11 +94,9 @@ class Comparison:
     @cached_property
     def _ours(self) -> DataFrame | None:
         """Return the runs over this source; None where the tables have seen no other."""
-        runs = self.tables.read(self.desk.spark, "runs").where(F.col("command").isin(*JOBS))
-        ours = _over(self.desk.work.settings.source)
-        if runs.where(~ours).select("run_id").first() is None:
+        if _runs(self.desk, over_it=False).first() is None:
             return None
-        return runs.where(ours).select("run_id")
+        return _runs(self.desk, over_it=True)
 
     def _rows(self, name: str) -> DataFrame:
         return self.tables.read(self.desk.spark, name).select("doc_id", "run_id")
@@ -109,7 +106,9 @@ class Comparison:
         return self._rows(name).join(self._ours, "run_id", "left_anti").select("doc_id")
 
 
-def _over(source: str) -> Column:
-    """Whether a run was over this source, as it was typed."""
+def _runs(desk: Desk, over_it: bool) -> DataFrame:
+    """Return the runs (run_id) over this job's source, as it was typed, or those over any other."""
     # Spark 3.5 trims no character but the space.
-    return F.regexp_replace("source", "/+$", "") == source.rstrip("/")
+    ours = F.regexp_replace("source", "/+$", "") == desk.work.settings.source.rstrip("/")
+    runs = desk.work.tables.read(desk.spark, "runs").where(F.col("command").isin(*JOBS))
+    return runs.where(ours if over_it else ~ours).select("run_id")

@@ -25,8 +25,7 @@ def remove(spark: SparkSession, tables: Tables, ids: DataFrame, table: str, comm
     """
     if not tables.exists(spark, table):
         return 0
-    there = tables.read(spark, table).select("doc_id")
-    if commits is None and there.join(ids, "doc_id", "left_semi").first() is None:
+    if commits is None and tables.read(spark, table).select("doc_id").join(ids, "doc_id", "left_semi").first() is None:
         return 0
     ids.select("doc_id").createOrReplaceTempView(_VIEW)
     with nullcontext() if commits is None else commits.statement(table) as note:

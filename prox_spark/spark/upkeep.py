@@ -101,20 +101,19 @@ def maintain(
     there = _there(spark, tables)
     started = utc_now()
     done = []
-    for table in there:
-        name = tables.name(table)
-
-        def put_together(name: str = name, holding: bool = table in HOLDING) -> None:
-            if cluster and holding:
-                _cluster(spark, name)
-            spark.sql(f"OPTIMIZE {name}")
-            if hours is not None:
-                with _short_retention(spark, hours):
-                    spark.sql(f"VACUUM {name} RETAIN {hours} HOURS")
-
-        with explained(location):
-            done.append(Upkeep(table, 0, *_measured(spark, tables, table, put_together)))
     with explained(location):
+        for table in there:
+            name = tables.name(table)
+
+            def put_together(name: str = name, holding: bool = table in HOLDING) -> None:
+                if cluster and holding:
+                    _cluster(spark, name)
+                spark.sql(f"OPTIMIZE {name}")
+                if hours is not None:
+                    with _short_retention(spark, hours):
+                        spark.sql(f"VACUUM {name} RETAIN {hours} HOURS")
+
+            done.append(Upkeep(table, 0, *_measured(spark, tables, table, put_together)))
         clear_staged(spark, STAGED.format(tables.progress(spark, checkpoints)))
         _record(spark, tables, "maintain", started, {f"files.{one.table}": one.files_after for one in done})
     return done

@@ -100,13 +100,14 @@ def evaluate(
     come through untouched, see ``read_texts``; without ``negatives`` those that ``build-data`` put among the pages.
     Raises BundleError for a bundle that cannot be read, SourceError for a file that cannot.
     """
+    # Before any model runs: a file that is missing or of another form is told at once.
     pages = _pages(Path(data), languages, limit)
+    worth_dropping = read_negatives(Path(data), languages) if negatives is None else read_texts(negatives)
+    sets = _sets(pages, gold, worth_dropping, clean)
     evaluated = RefinerContender(Refiner.load(refiner, device=device), caution, any_language)
     rivals, notes = _rivals(against, classifier, evaluated, device)
     outputs = [_output(contender, pages) for contender in (evaluated, *rivals)]
     shown = [outputs[0], _output(Unchanged(), pages), _labels(pages), *outputs[1:]]
-    worth_dropping = read_negatives(Path(data), languages) if negatives is None else read_texts(negatives)
-    sets = _sets(pages, gold, worth_dropping, clean)
     made = {
         contender.name: {
             which: contender.refine([(text.text, text.language) for text in texts]) for which, texts in sets.items()

@@ -30,8 +30,7 @@ pytestmark = pytest.mark.faults
 
 KILLS = int(os.environ.get("FAULTS_KILLS", "6"))
 SEED = int(os.environ.get("FAULTS_SEED", "1"))
-# Kills of one set of tables before it is finished and looked at, and the commands that they are dealt out to.
-A_ROUND = 3
+# Commands whose runs over one set of tables are killed, one after the other, before it is finished and looked at.
 ROUNDS = (("refine", "refine", "refine"), ("write", "write", "execute"))
 PATIENCE = 600
 # Of this many kills, at least so many are to be at a commit.

@@ -15,6 +15,7 @@ from prox_spark.annotate.settings import annotate_settings
 from prox_spark.config import job_settings
 from prox_spark.errors import ConfigError, EndpointError, ErrorBudgetExceeded
 from prox_spark.spark.annotate_job import plan_annotation, run_annotation
+from prox_spark.spark.ask import ask
 from prox_spark.spark.job import RunSummary
 from tests.annotate.test_asking import OUTCOMES
 from tests.helpers.chat_server import KEY, ChatServer, chat_server
@@ -162,6 +163,35 @@ def test_chunks_are_cleaned_and_programs_are_executed(
     )
     (pair,) = spark.sql(query).collect()
     assert (pair.id, pair.domain, pair.raw_text, pair.gold_text) == ("a#0", "a", "\n".join(lines[:6]), lines[5])
+
+
+def test_two_runs_at_once_keep_one_answer_each(
+    spark: Any, server: ChatServer, tables: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second begins, asks and ends while the first asks; what failed there is answered here."""
+    pages: list[tuple[str, str | None]] = [(f"good-{n}", f"page=good-{n}") for n in range(8)]
+    pages.append(("down", "page=down"))
+    source = make_source(spark, tmp_path / "source", [*pages, ("first-1", "page=first-1")])
+    elsewhere = make_source(spark, tmp_path / "elsewhere", [*pages, ("second-2", "page=second-2")])
+    others = []
+
+    def ask_after_another_run(pieces: Any, question: Any) -> Any:
+        if not others:
+            others.append(None)
+            others.append(annotate(spark, server, elsewhere, tables, max_error_rate=0.5))
+            server.habits.update(down=("ok",))
+        return ask(pieces, question)
+
+    monkeypatch.setattr("prox_spark.spark.annotate.ask", ask_after_another_run)
+    first = annotate(spark, server, source, tables)
+    second = others[1]
+    for summary in (first, second):
+        check_accounts(summary)
+        assert summary.counts["asked"] == 10
+    assert first.counts["paid_twice"] == 8 and "paid_twice" not in second.counts
+    kept = sorted((row.doc_id, row.status, row.run_id) for row in answers(spark, tables))
+    of_second = [(f"good-{n}", "ok", second.run_id) for n in range(8)] + [("second-2", "ok", second.run_id)]
+    assert kept == sorted([*of_second, ("down", "ok", first.run_id), ("first-1", "ok", first.run_id)])
 
 
 def test_a_run_that_goes_wrong_stops_early(spark: Any, server: ChatServer, tables: str, tmp_path: Path) -> None:
