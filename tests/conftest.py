@@ -16,20 +16,10 @@ if TYPE_CHECKING:
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """Real Spark with real Delta, as `prox-spark` starts it on one machine, with two cores and small shuffles."""
     from prox_spark.spark.session import get_spark
+    from tests.helpers.spark_jobs import SESSION
 
-    warehouse = tmp_path_factory.mktemp("warehouse")
-    session = get_spark(
-        "prox-spark tests",
-        **{
-            "spark.master": "local[2]",
-            "spark.driver.memory": "2g",
-            "spark.sql.warehouse.dir": str(warehouse),
-            "spark.sql.shuffle.partitions": "2",
-            "spark.databricks.delta.snapshotPartitions": "1",
-            # Tests run many small queries once: compile them quickly rather than well.
-            "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
-        },
-    )
+    warehouse = {"spark.sql.warehouse.dir": str(tmp_path_factory.mktemp("warehouse"))}
+    session = get_spark("prox-spark tests", **SESSION, **warehouse)
     session.sparkContext.setLogLevel("ERROR")
     yield session
     session.stop()

@@ -33,10 +33,11 @@ REFINE = ["refine", "--source", "in/", "--tables", "out/", "--refiner", "web-lit
 @pytest.fixture
 def jobs(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Stands in for `prox_spark.spark.job`: keeps what it was called with, returns or raises what the test says."""
-    seen = SimpleNamespace(settings=None, command=None, outcome=summary(), plan=plan())
+    seen = SimpleNamespace(settings=None, command=None, called=[], outcome=summary(), plan=plan())
 
     def run_job(settings: JobSettings, command: str, on_progress: Any, spark: Any) -> Any:
         seen.settings, seen.command = settings, command
+        seen.called.append("run")
         on_progress(step("write", 10, 20))
         if isinstance(seen.outcome, Exception):
             raise seen.outcome
@@ -44,6 +45,7 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
     def plan_job(settings: JobSettings, command: str, spark: Any) -> Any:
         seen.settings, seen.command = settings, command
+        seen.called.append("plan")
         return seen.plan
 
     def run_retry(tables: str, reasons: list[str], given: dict[str, Any], on_progress: Any, spark: Any) -> Any:
@@ -85,22 +87,23 @@ def summary(**more: Any) -> SimpleNamespace:
     return SimpleNamespace(**(values | more))
 
 
-def plan() -> SimpleNamespace:
-    return SimpleNamespace(
-        documents=1000,
-        bytes=2_000_000,
-        quarantined={"null_id": 3},
-        duplicates=0,
-        written=400,
-        to_write=600,
-        estimated_tokens=300_000,
-        estimated_seconds=75.0,
-        slices=2,
-        refiner="web-lite 1",
-        already=0,
-        to_do={"new": 1000},
-        absent=None,
-    )
+def plan(**more: Any) -> SimpleNamespace:
+    values = {
+        "documents": 1000,
+        "bytes": 2_000_000,
+        "quarantined": {"null_id": 3},
+        "duplicates": 0,
+        "written": 400,
+        "to_write": 600,
+        "estimated_tokens": 300_000,
+        "estimated_seconds": 75.0,
+        "slices": 2,
+        "refiner": "web-lite 1",
+        "already": 0,
+        "to_do": {"new": 1000},
+        "absent": None,
+    }
+    return SimpleNamespace(**(values | more))
 
 
 def step(stage: str, documents: int, total: int | None, **more: Any) -> Any:
@@ -255,6 +258,43 @@ def test_dry_run_counts_and_estimates(jobs: SimpleNamespace, capfd: Any) -> None
         "3 null_id",
     ):
         assert text in said, text
+
+
+def test_a_plan_tells_what_is_done_again_and_why(jobs: SimpleNamespace, capfd: Any) -> None:
+    causes = {"new": 500, "text": 40, "refiner": 30, "policy": 20, "carried": 10}
+    jobs.plan = plan(to_do=causes, already=400)
+    assert cli.run([*REFINE, "--dry-run"]) == cli.OK
+    said = " ".join(capfd.readouterr().out.split())
+    for text in (
+        "done before 400: nothing is done to them",
+        "new 500 that are not in refined yet",
+        "changed 40 with another text than in refined",
+        "other refiner 30 in refined by the programs of another refiner, which are kept; they are replaced",
+        "other policy 20 in refined by another policy, mode or guards; they are executed again",
+        "other columns 10 in refined with other values in what they carry; they are executed again",
+    ):
+        assert text in said, text
+    assert jobs.called == ["plan"]
+
+
+def test_reconcile_only_says_what_it_would_delete_until_it_is_told_to(jobs: SimpleNamespace, capfd: Any) -> None:
+    deleted = {"programs": 7, "refined": 5, "quarantine": 0, "annotations": 2}
+    jobs.plan = plan(absent=SimpleNamespace(deleted=deleted, left_alone=3))
+    assert cli.run([*REFINE, "--reconcile"]) == cli.OK
+    said = " ".join(capfd.readouterr().out.split())
+    for text in (
+        "Nothing was written",
+        "to delete 7 rows of programs, 5 rows of refined, 2 rows of annotations: of documents that the source has no",
+        "left alone 3 documents that other sources brought",
+        "To do it: the same command with --yes.",
+    ):
+        assert text in said, text
+    assert jobs.called == ["plan"] and jobs.settings.reconcile
+    # A dry run stays one, whatever else is said.
+    assert cli.run([*REFINE, "--reconcile", "--yes", "--dry-run"]) == cli.OK
+    assert jobs.called == ["plan", "plan"]
+    assert cli.run([*REFINE, "--reconcile", "--yes"]) == cli.OK
+    assert jobs.called == ["plan", "plan", "run"] and jobs.settings.reconcile
 
 
 def test_retry_hands_on_what_is_given_and_nothing_else(jobs: SimpleNamespace, capfd: Any) -> None:

@@ -8,12 +8,22 @@ from typing import Any
 
 from prox_spark.config import job_settings
 from prox_spark.spark.job import RunSummary, run_job
+from prox_spark.spark.tables import Tables
 
 # Differ from run to run.
 PER_RUN = {
     "programs": {"run_id", "written_at"},
     "refined": {"run_id", "refined_at"},
     "quarantine": {"run_id", "quarantined_at"},
+}
+# As `prox-spark` starts Spark on one machine, but for two cores and small shuffles.
+SESSION = {
+    "spark.master": "local[2]",
+    "spark.driver.memory": "2g",
+    "spark.sql.shuffle.partitions": "2",
+    "spark.databricks.delta.snapshotPartitions": "1",
+    # Tests run many small queries once: compile them quickly rather than well.
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
 }
 LONG = "This line has quite enough words in it to be kept by any rule that counts the words of a line"
 
@@ -33,6 +43,18 @@ def run(spark: Any, source: str, tables: str, command: str = "refine", **setting
     settings.setdefault("refiners", () if command == "execute" else ("scripted:noise",))
     made = job_settings(source=source, tables=tables, **settings)
     return run_job(made, command, spark=spark)  # type: ignore[arg-type]
+
+
+def keep_answers(spark: Any, tables: str, documents: Any, run_id: str) -> None:
+    """Put an answer for each document (doc_id, text) into `annotations`: that of a model which gave its text back."""
+    home = Tables(tables)
+    home.create(spark, names=("annotations",))
+    answers = documents.where("doc_id IS NOT NULL AND text IS NOT NULL").select("doc_id", "text").distinct()
+    rows = answers.selectExpr(
+        *("doc_id", "sha2(text, 256) AS text_hash", "0 AS chunk", "'clean' AS task", "'hash' AS prompt_hash"),
+        *("'big' AS model", "'ok' AS status", "text", "text AS answer", f"'{run_id}' AS run_id"),
+    )
+    home.append(rows, "annotations")
 
 
 def check_accounts(summary: RunSummary) -> None:
@@ -111,6 +133,14 @@ def plans_with_python(spark: Any, since: int = 0) -> dict[int, int]:
 
 # Plans show no more of a path than this many characters.
 SHOW_PATHS = {"spark.sql.maxMetadataStringLength": "1000"}
+
+
+def showing_paths(spark: Any) -> Any:
+    """Return a new session under SHOW_PATHS."""
+    session = spark.newSession()
+    for name, value in SHOW_PATHS.items():
+        session.conf.set(name, value)
+    return session
 
 
 def scanned_bytes(spark: Any, path: str, since: int = 0) -> int:

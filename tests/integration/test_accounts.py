@@ -8,7 +8,18 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.spark_jobs import LONG, check_accounts, check_places, page, rows_of, run
+from tests.helpers.spark_jobs import (
+    LONG,
+    check_accounts,
+    check_places,
+    last_query,
+    page,
+    rows_of,
+    run,
+    scanned_bytes,
+    showing_paths,
+    udf_rows,
+)
 
 pytestmark = [pytest.mark.integration, pytest.mark.oldest]
 
@@ -70,7 +81,7 @@ def hostile(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def done(spark: Any, hostile: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Any]:
     tables = str(tmp_path_factory.mktemp("hostile") / "tables")
-    return tables, run(spark, hostile, tables, guards=GUARDS, preflight="off")
+    return tables, run(showing_paths(spark), hostile, tables, guards=GUARDS, preflight="off")
 
 
 def test_counts_add_up_to_the_row(done: tuple[str, Any]) -> None:
@@ -141,14 +152,13 @@ def test_statuses_and_texts(spark: Any, done: tuple[str, Any]) -> None:
 
 
 def test_again_adds_a_row_to_runs_and_nothing_else(spark: Any, hostile: str, done: tuple[str, Any]) -> None:
-    from tests.helpers.spark_jobs import last_query, udf_rows
-
     tables, first = done
+    assert scanned_bytes(spark, hostile) > 0
     before = {name: _version(spark, tables, name) for name in ("programs", "refined", "quarantine")}
     since = last_query(spark)
-    again = run(spark, hostile, tables, guards=GUARDS, preflight="off")
+    again = run(showing_paths(spark), hostile, tables, guards=GUARDS, preflight="off")
     assert again.nothing_new and again.provider is None
-    assert udf_rows(spark, since) == Counter()
+    assert udf_rows(spark, since) == Counter() and scanned_bytes(spark, hostile, since) == 0
     assert {name: _version(spark, tables, name) for name in before} == before
     runs = rows_of(spark, tables, "runs")
     assert {row.run_id for row in runs} == {first.run_id, again.run_id}

@@ -7,17 +7,20 @@ from typing import Any
 
 import pytest
 
+from prox_spark import cli
 from prox_spark.config import job_settings
 from prox_spark.errors import SourceError
 from prox_spark.spark.job import plan_job
-from tests.helpers.spark_jobs import check_accounts, check_places, page, rows_of, run
+from prox_spark.spark.removal import HOLDING
+from tests.helpers.spark_jobs import check_accounts, check_places, keep_answers, page, rows_of, run
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
-HOLDING = ("programs", "refined", "quarantine")
 
 
 def ids_in(spark: Any, tables: str) -> dict[str, set[str]]:
-    return {name: {row.doc_id for row in rows_of(spark, tables, name)} for name in HOLDING}
+    """Return the ids in every table that holds documents and is there."""
+    there = [name for name in HOLDING if Path(tables, name).exists()]
+    return {name: {row.doc_id for row in rows_of(spark, tables, name)} for name in there}
 
 
 def append(spark: Any, path: str, rows: list[tuple[str | None, str | None]], n: int = 1) -> None:
@@ -35,8 +38,11 @@ def test_deleted_ids_are_gone_from_every_table_and_updates_are_written_anew(
     rows += [("two-texts", page(5)), ("two-texts", page(6)), ("bad", None), (None, page(7)), ("same", page(8))]
     append(spark, path, rows + [(f"d{n}", page(n) if n % 10 else None) for n in range(1_000)])
     append(spark, path, [("one-of-two", page(11))], n=2)
-    check_accounts(run(spark, path, tables, preflight="off"))
-    assert len(ids_in(spark, tables)["quarantine"]) == 100 + 3
+    first = run(spark, path, tables, preflight="off")
+    check_accounts(first)
+    keep_answers(spark, tables, spark.read.format("delta").load(path), first.run_id)
+    there = ids_in(spark, tables)
+    assert len(there["quarantine"]) == 100 + 3 and len(there["annotations"]) == 900 + 7
 
     before = {row.doc_id: row.n for row in rows_of(spark, tables, "refined")}
     append(spark, path, [("came-and-went", page(9)), ("came-and-changed", page(10))])
@@ -55,7 +61,13 @@ def test_deleted_ids_are_gone_from_every_table_and_updates_are_written_anew(
     # The thousand, the one without an id, and the one that has another id now: what came and went was never there.
     assert second.counts["gone"] == 1_000 + 1 + 1
     left = {"stays", "changes", "is", "twice", "one-of-two", "two-texts", "came-and-changed", "same"}
-    assert ids_in(spark, tables) == {"refined": left, "programs": left, "quarantine": {"bad"}}
+    assert ids_in(spark, tables) == {
+        "refined": left,
+        "programs": left,
+        "quarantine": {"bad"},
+        "annotations": left - {"is", "came-and-changed"},
+    }
+    assert second.counts["deleted.annotations"] == 900 + 1
     check_places(spark, tables, left | {"bad"})
     texts = {row.doc_id: row.text for row in rows_of(spark, tables, "refined")}
     assert texts["changes"].endswith("at the end of it") and texts["came-and-changed"].endswith("at the end of it")
@@ -68,7 +80,9 @@ def test_deleted_ids_are_gone_from_every_table_and_updates_are_written_anew(
     assert (after["stays"], after["one-of-two"], after["changes"]) == (7, 1, 1)
 
 
-def test_a_range_of_versions_and_comparing_the_whole(spark: Any, tables: str, tmp_path: Path) -> None:
+def test_a_range_of_versions_and_comparing_the_whole(
+    spark: Any, tables: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     path, other = str(tmp_path / "source"), str(tmp_path / "other")
     for n in range(2):
         frame = spark.createDataFrame(
@@ -81,23 +95,34 @@ def test_a_range_of_versions_and_comparing_the_whole(spark: Any, tables: str, tm
     assert ids_in(spark, tables)["refined"] == {"v1", "also1", "gone1"} and ranged.counts["rows"] == 3
     with pytest.raises(SourceError, match="has no version 9; its newest is 1"):
         run(spark, path, tables, preflight="off", from_version=9)
+    seen = spark.read.format("delta").load(path).where("doc_id LIKE '%1'")
+    keep_answers(spark, tables, seen, ranged.run_id)
 
     # Another source's documents are not this one's to delete, even where both have an id.
     frame = spark.createDataFrame([("o", page(20)), ("also1", page(21))], "doc_id string, text string")
     frame.write.format("delta").save(other)
     run(spark, other, tables, preflight="off")
     spark.sql(f"DELETE FROM delta.`{path}` WHERE doc_id LIKE 'gone%' OR doc_id LIKE 'also%'")
-    settings = job_settings(source=path, tables=tables, refiners=("scripted:noise",), preflight="off", reconcile=True)
-    plan = plan_job(settings, spark=spark)
-    assert plan.absent is not None and plan.to_write == 1
-    assert (plan.absent.deleted["refined"], plan.absent.deleted["programs"], plan.absent.left_alone) == (1, 1, 2)
-    assert ids_in(spark, tables)["refined"] == {"v1", "also1", "gone1", "o"}
-    done = run(spark, path, tables, preflight="off", reconcile=True)
-    assert done.counts["gone"] == 1 and done.counts["written"] == 1
+    asked = ["refine", "--source", path, "--tables", tables, "--refiner", "scripted:noise", "--preflight", "off"]
+    before, runs = ids_in(spark, tables), len(rows_of(spark, tables, "runs"))
+    capfd.readouterr()
+    assert cli.run([*asked, "--reconcile"]) == cli.OK
+    said = " ".join(capfd.readouterr().out.split())
+    for line in (
+        "Nothing was written. A run would do this",
+        "to write 1, about",
+        "to delete 1 rows of programs, 1 rows of refined, 1 rows of annotations: of documents that the source has no",
+        "left alone 2 documents that other sources brought",
+        "To do it: the same command with --yes.",
+    ):
+        assert line in said
+    assert (ids_in(spark, tables), len(rows_of(spark, tables, "runs"))) == (before, runs)
+    assert cli.run([*asked, "--reconcile", "--yes"]) == cli.OK
     there = ids_in(spark, tables)
     assert there["refined"] == there["programs"] == {"v0", "v1", "also1", "o"}
+    assert there["annotations"] == {"v1", "also1"}
     row = max(rows_of(spark, tables, "runs"), key=lambda row: row.started_at)
-    assert row.counts["deleted.refined"] == 1
+    assert (row.counts["gone"], row.counts["written"], row.counts["deleted.refined"]) == (1, 1, 1)
 
     # The feed tells of all four, and of one more: what another source has brought stays here as well.
     spark.sql(f"DELETE FROM delta.`{path}` WHERE doc_id = 'v1'")
@@ -105,4 +130,4 @@ def test_a_range_of_versions_and_comparing_the_whole(spark: Any, tables: str, tm
     check_accounts(followed)
     assert (followed.counts["gone"], followed.counts["deleted.refined"]) == (4, 1)
     there = ids_in(spark, tables)
-    assert there["refined"] == there["programs"] == {"v0", "also1", "o"}
+    assert there["refined"] == there["programs"] == {"v0", "also1", "o"} and there["annotations"] == {"also1"}

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
+import time
 import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +21,6 @@ from prox_spark.spark.commits import APPLICATION, Commits, Overtaken
 from prox_spark.spark.removal import remove
 from prox_spark.spark.tables import Tables
 from tests.helpers.spark_jobs import (
-    SHOW_PATHS,
     check_accounts,
     check_places,
     last_query,
@@ -25,9 +28,11 @@ from tests.helpers.spark_jobs import (
     rows_of,
     run,
     scanned_bytes,
+    showing_paths,
 )
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -75,6 +80,29 @@ def test_two_runs_at_once_both_end_with_one_row_a_document(
     assert len(set(written)) == 1
 
 
+def test_a_run_of_another_process_that_has_looked_before_adds_nothing(
+    spark: Any, tables: str, source: str, tmp_path: Path
+) -> None:
+    """It has found all documents missing; then this one writes and executes them."""
+    given = [sys.executable, "-m", "tests.helpers.second_run", source, tables, str(tmp_path)]
+    other = subprocess.Popen(given, env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=ROOT)
+    try:
+        ends = time.monotonic() + 300
+        while not (tmp_path / "waits").exists():
+            assert other.poll() is None and time.monotonic() < ends, "the other run ended before it wrote programs"
+            time.sleep(0.05)
+        here = run(spark, source, tables, preflight="off")
+        (tmp_path / "go").touch()
+        assert other.wait(300) == 0
+    finally:
+        other.kill()
+    check_accounts(here)
+    check_once(spark, tables)
+    assert {row.run_id for row in rows_of(spark, tables, "programs")} == {here.run_id}
+    (beside,) = (row.counts for row in rows_of(spark, tables, "runs") if row.run_id != here.run_id)
+    assert (beside["done_again"], beside["already"], beside.get("written", 0)) == (1, 39, 0)
+
+
 def test_a_second_run_of_the_same_command_is_refused_by_name(
     spark: Any, tables: str, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,10 +133,7 @@ def test_a_large_file_is_read_once_and_committed_in_parts(
 ) -> None:
     monkeypatch.setattr(sizes, "SMALLEST_BATCH", 1_500)
     since = last_query(spark)
-    session = spark.newSession()
-    for name, value in SHOW_PATHS.items():
-        session.conf.set(name, value)
-    done = run(session, source, tables, batch_bytes=1, preflight="off")
+    done = run(showing_paths(spark), source, tables, batch_bytes=1, preflight="off")
     check_accounts(done)
     check_once(spark, tables)
     history = spark.sql(f"DESCRIBE HISTORY delta.`{tables}/programs`").collect()

@@ -9,6 +9,7 @@ import pytest
 
 from prox_spark.config import job_settings
 from prox_spark.errors import SourceError
+from prox_spark.progress import plan_rows
 from prox_spark.spark.compare import compare
 from prox_spark.spark.job import plan_job
 from tests.helpers.spark_jobs import page, run
@@ -32,10 +33,16 @@ def test_a_plan_says_what_is_done_again_and_diff_what_came_of_it(spark: Any, tab
         settings = {"refiners": ("scripted:scored",), "preflight": "off", **settings}
         return plan_job(job_settings(source=source, tables=tables, **settings), spark=spark)
 
+    def shown(plan: Any) -> dict[str, str]:
+        return dict(plan_rows(plan, job_settings(source=source, tables=tables)))
+
     same, bolder, scripted = plan(), plan(caution="aggressive"), plan(refiners=("scripted:noise",))
     assert (same.already, same.to_do, same.to_write) == (3, {}, 0)
     assert (bolder.already, bolder.to_do, bolder.to_write) == (0, {"policy": 3}, 0)
     assert (scripted.already, scripted.to_do, scripted.to_write) == (0, {"refiner": 3}, 3)
+    assert shown(same)["done before"].startswith("3: nothing is done")
+    assert shown(bolder)["other policy"].startswith("3 in refined by another policy")
+    assert shown(scripted)["other refiner"].startswith("3 in refined by the programs of another refiner")
 
     spark.sql(f"UPDATE delta.`{source}` SET text = concat(text, '!') WHERE doc_id = 'b'")
     spark.createDataFrame([("d", page(4))], frame.schema).write.format("delta").mode("append").save(source)

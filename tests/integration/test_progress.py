@@ -20,6 +20,8 @@ from tests.helpers.spark_jobs import (
     plans_with_python,
     rows_of,
     run,
+    scanned_bytes,
+    showing_paths,
     udf_rows,
 )
 
@@ -45,6 +47,11 @@ def source(spark: Any, tmp_path: Path) -> str:
     make_source(spark, path, [(f"b{n}", page(n, "##ERROR##" if n < 25 else "fine line of its own")) for n in range(30)])
     make_source(spark, path, [(f"c{n}", page(n)) for n in range(29)] + [("a0", page(0))])
     return path
+
+
+def source_bytes(spark: Any, source: str) -> int:
+    """Return the size of a Delta table's files."""
+    return int(spark.sql(f"DESCRIBE DETAIL delta.`{source}`").first().sizeInBytes)
 
 
 IDS = {f"a{n}" for n in range(30)} | {f"b{n}" for n in range(30)} | {f"c{n}" for n in range(29)}
@@ -78,9 +85,12 @@ def test_stopped_and_resumed_equals_fresh_and_every_document_goes_through_python
     assert passed["MeasureUdf"] == 30
     assert set(plans_with_python(spark, since).values()) == {1}
 
-    once = run(spark, source, fresh, batch_bytes=1, max_error_rate=1.0)
+    since = last_query(spark)
+    once = run(showing_paths(spark), source, fresh, batch_bytes=1, max_error_rate=1.0)
     check_accounts(once)
     assert once.counts["slices"] == 3
+    # Slices and a preflight, and the source is read once.
+    assert 0 < scanned_bytes(spark, source, since) <= 1.1 * source_bytes(spark, source)
     assert once.duplicates == 1
     for table in ("programs", "refined", "quarantine"):
         one, other = (
@@ -100,7 +110,10 @@ def test_a_new_checkpoint_and_max_batches_repeat_no_inference(
     assert rest.counts["slices"] == 2 and rest.counts["written"] == 59
 
     since = last_query(spark)
+    # Three files of about the same size, in slices of one and a half: a slice has what goes over its size.
+    settings["batch_bytes"] = source_bytes(spark, source) // 2
     again = run(spark, source, tables, checkpoints=str(tmp_path / "elsewhere"), **settings)
+    assert again.counts["slices"] == 2
     assert udf_rows(spark, since)["WriteUdf"] == 0
     assert udf_rows(spark, since)["ExecuteUdf"] == 0
     assert again.counts["already"] == 65

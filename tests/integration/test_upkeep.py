@@ -6,28 +6,37 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet
 import pytest
 
 from prox_spark.errors import ConfigError, SourceError
+from prox_spark.spark.removal import HOLDING
 from prox_spark.spark.upkeep import forget, maintain
-from tests.helpers.spark_jobs import page, rows_of, run
+from tests.helpers.spark_jobs import keep_answers, page, rows_of, run
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
-SECRET = "Whoever reads this sentence reads what was to be forgotten by everybody in the world."
+# A line by itself, which is removed, so that it stands in an edit; a part of a line that is kept; a carried value.
+SECRET = "Mallory-of-Elm-Street"
+KEPT = f"Whoever reads the name of {SECRET} here reads what was to be forgotten by everybody."
+COLUMNS = "doc_id string, text string, note string"
 
 
 @pytest.fixture(scope="module")
 def made(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three appends of a refined source: b is to be forgotten, n is in quarantine, an id has blanks at its ends."""
+    """Three appends of a refined source, and answers to all of it.
+
+    b is to be forgotten, n as well, which is in quarantine, and an id with blanks at its ends.
+    """
     base = tmp_path_factory.mktemp("upkeep")
     source, tables = str(base / "source"), str(base / "tables")
     for rows in (
-        [("a", page(1)), ("b", page(2, SECRET))],
-        [("c", page(3)), ("n", None)],
-        [("d", page(4)), (" x ", page(5))],
+        [("a", page(1), None), ("b", page(2, SECRET, KEPT), SECRET)],
+        [("c", page(3), "a note"), ("n", page(6, SECRET, "##ERROR##"), SECRET)],
+        [("d", page(4), None), (" x ", page(5), None)],
     ):
-        spark.createDataFrame(rows, "doc_id string, text string").write.format("delta").mode("append").save(source)
-        run(spark, source, tables, preflight="off")
+        spark.createDataFrame(rows, COLUMNS).write.format("delta").mode("append").save(source)
+        last = run(spark, source, tables, preflight="off")
+    keep_answers(spark, tables, spark.read.format("delta").load(source), last.run_id)
     return base
 
 
@@ -38,6 +47,20 @@ def tables(made: Path, tmp_path: Path) -> str:
     return str(tmp_path / "tables")
 
 
+def folders_with(base: str, text: str) -> set[str]:
+    """Return the folders right under `base` in which a file has this text: in any value of a row, or as it is."""
+    found = set()
+    for path in (path for path in Path(base).rglob("*") if path.is_file()):
+        if path.suffix == ".parquet":
+            rows = pyarrow.parquet.ParquetFile(path).read().to_pylist()
+            has = text in str(rows)
+        else:
+            has = text.encode() in path.read_bytes()
+        if has:
+            found.add(path.relative_to(base).parts[0])
+    return found
+
+
 def test_forgotten_documents_are_in_no_table_and_after_maintain_in_no_file(
     spark: Any, tables: str, tmp_path: Path
 ) -> None:
@@ -45,12 +68,17 @@ def test_forgotten_documents_are_in_no_table_and_after_maintain_in_no_file(
     ids.write_text("b\n\n n \nnobody\n x \n")
     staged_elsewhere = tmp_path / "elsewhere" / "key" / "refine-key" / "staged" / "run"
     staged_elsewhere.mkdir(parents=True)
+    held = {"refined", "quarantine", "annotations"}
+    assert folders_with(tables, SECRET) == held
+    refined = {row.doc_id: row for row in rows_of(spark, tables, "refined")}
+    assert SECRET in refined["b"].edits[0].removed
+    assert KEPT in refined["b"].text and refined["b"].note == SECRET
+    assert SECRET in rows_of(spark, tables, "quarantine")[0].carried
     done = forget(spark, tables, str(ids), checkpoints=str(tmp_path / "elsewhere"))
     assert not staged_elsewhere.exists() and staged_elsewhere.parent.exists()
     deleted = {one.table: one.deleted for one in done}
-    assert deleted["refined"] == deleted["programs"] == 2
-    assert deleted["quarantine"] == 1
-    for table in ("programs", "refined", "quarantine"):
+    assert deleted == {"programs": 3, "refined": 2, "quarantine": 1, "annotations": 3}
+    for table in HOLDING:
         assert not {"b", "n", " x "} & {row.doc_id for row in rows_of(spark, tables, table)}
     assert {row.doc_id for row in rows_of(spark, tables, "refined")} == {"a", "c", "d"}
     last = max(rows_of(spark, tables, "runs"), key=lambda row: row.started_at)
@@ -60,19 +88,17 @@ def test_forgotten_documents_are_in_no_table_and_after_maintain_in_no_file(
     # A run that was killed has left what it had staged.
     staged = Path(tables) / "_progress" / "key" / "refine-key" / "staged" / "run" / "slice"
     old.where("doc_id = 'b'").coalesce(1).write.parquet(str(staged))
+    assert folders_with(tables, SECRET) == held | {"_progress"}
     maintain(spark, tables, hours=0)
     assert not staged.parent.exists()
-    for path in Path(tables).rglob("*.parquet"):
-        found = spark.read.parquet(str(path))
-        if "text" in found.columns:
-            assert not found.where(found.text.contains("was to be forgotten")).count(), path
+    assert folders_with(tables, SECRET) == set()
     # Not even the beginning of a text that was the smallest or largest of its file.
     log = "".join(path.read_text() for path in Path(tables).rglob("_delta_log/*.json"))
     assert "This line has quite" not in log and '"doc_id":"b"' in log.replace("\\", "")
 
 
 def test_small_files_become_few_and_rows_stay(spark: Any, tables: str) -> None:
-    before = {name: len(rows_of(spark, tables, name)) for name in ("programs", "refined", "quarantine")}
+    before = {name: len(rows_of(spark, tables, name)) for name in HOLDING}
     done = {one.table: one for one in maintain(spark, tables)}
     assert done["programs"].files_after == 1 < done["programs"].files_before
     maintain(spark, tables, hours=None, cluster=True)
@@ -97,7 +123,7 @@ def test_the_next_run_neither_brings_them_back_nor_fails(spark: Any, made: Path,
     source, tables = str(made / "source"), str(made / "tables")
     (tmp_path / "ids.txt").write_text("b")
     forget(spark, tables, str(tmp_path / "ids.txt"))
-    rows = [("e", page(5))]
-    spark.createDataFrame(rows, "doc_id string, text string").write.format("delta").mode("append").save(source)
+    rows = [("e", page(5), None)]
+    spark.createDataFrame(rows, COLUMNS).write.format("delta").mode("append").save(source)
     run(spark, source, tables, preflight="off")
     assert {row.doc_id for row in rows_of(spark, tables, "refined")} == {"a", "c", "d", "e", " x "}
