@@ -151,9 +151,14 @@ def scanned_bytes(spark: Any, path: str, since: int = 0) -> int:
     read = (
         metric(node, values, "size of files read")
         for _, node, values in plan_nodes(spark, since)
-        if node.name().startswith("Scan") and path in node.desc() and "_delta_log" not in node.desc()
+        if node.name().startswith("Scan") and path in _location(node.desc()) and "_delta_log" not in node.desc()
     )
     return sum(_size(shown) for shown in read if shown is not None)
+
+
+def _location(described: str) -> str:
+    """The part of a scan's description that says where its files are; filters of other scans name paths as well."""
+    return described.partition("Location: ")[2].partition("]")[0]
 
 
 def _size(shown: str) -> int:
