@@ -78,13 +78,13 @@ def test_sql_functions(spark: Any, pages: Any) -> None:
     assert dropped.text is None and dropped.same == "t"
 
 
-def measured(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    for batch in batches:
-        yield pa.RecordBatch.from_pydict({"rows": [batch.num_rows], "bytes": [batch.nbytes]})
-
-
 def test_a_slice_bounds_what_reaches_python_by_rows_and_bytes(spark: Any, pages: Any, tables: str) -> None:
     """In a session that knows better: 40 texts of a mebibyte come before 600 short ones, in one partition."""
+
+    def measured(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            yield pa.RecordBatch.from_pydict({"rows": [batch.num_rows], "bytes": [batch.nbytes]})
+
     session = spark.newSession()
     session.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "5000")
     source = pages.inputFiles()[0].rpartition("/")[0]
