@@ -92,7 +92,7 @@ def test_a_slice_bounds_what_reaches_python_by_rows_and_bytes(spark: Any, pages:
     desk = Desk(session, prepare(session, settings, "refine", "a run"), 0)
     desk.bound_batches(1 << 20)
     texts = desk.spark.range(0, 640, 1, 1).selectExpr("repeat('x', if(id < 40, 1048576, 8)) AS text")
-    found = texts.mapInArrow(measured, "rows int, bytes long").collect()
+    found = texts.mapInArrow(measured, "rows long, bytes long").collect()
     assert sum(row.rows for row in found) == 640
     assert max(row.rows for row in found) <= BATCH_ROWS
     assert sum(row.bytes for row in found) >= 40 << 20
