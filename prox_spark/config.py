@@ -21,6 +21,14 @@ Command = Literal["refine", "write", "execute", "annotate", "retry"]
 # `--id-column text_hash`: the id is the sha256 of the text, for sources that have none.
 HASH_ID = "text_hash"
 
+# A password in front of a host: `s3a://KEY:SECRET@bucket`. A port (`hdfs://host:8020/a@b`) and a container of Azure's
+# (`abfss://container@account`) are none.
+_PASSWORD = re.compile(r"://[^/?#@\[]*:(?!\d*(?:/|$))[^@?#]*@")
+# A signature or the like in a query: `?sv=2024&sig=...`, `?X-Amz-Signature=...`.
+_SIGNED = re.compile(
+    r"\?(?:[^#]*&)?[\w.-]*(?:sig|signature|token|secret|password|credential|(?:api|access|account)[_-]?key)=", re.I
+)
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -108,6 +116,16 @@ class JobSettings(_Frozen):
     write_key: str | None = None
     checkpoints: str | None = None
 
+    @field_validator("source", "tables", "programs", "checkpoints")
+    @classmethod
+    def _no_secret(cls, value: str | None) -> str | None:
+        return value if value is None else no_secret(value)
+
+    @field_validator("refiners")
+    @classmethod
+    def _no_secrets(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(no_secret(value) for value in values)
+
     @field_validator("device")
     @classmethod
     def _known_device(cls, value: str) -> str:
@@ -149,6 +167,16 @@ class JobSettings(_Frozen):
 def is_directory(tables: str) -> bool:
     """Return whether a `--tables` value names a directory: it holds a `/` or a `:`."""
     return "/" in tables or ":" in tables
+
+
+def no_secret(address: str) -> str:
+    """Return a path that may be kept and shown; raises ValueError, which does not repeat it, if it holds a secret."""
+    if _PASSWORD.search(address) or _SIGNED.search(address):
+        raise ValueError(
+            "may hold no password, key or signature: it is kept in `runs` and shown. Give Spark the credentials by its "
+            "settings (spark.hadoop.fs...) or the machine's role"
+        )
+    return address
 
 
 def job_settings(**values: Any) -> JobSettings:

@@ -304,6 +304,8 @@ class ModelRefiner(Refiner):
         document.unjudged = section
 
     def _judge_section(self, judge: LineJudge, document: _Document, section: list[tuple[Chunk, Written]]) -> None:
+        if document.error is not None:  # an earlier section's: nothing more is asked of the document
+            return
         known = [written.line_vectors for _, written in section if written.line_vectors is not None]
         scores: tuple[float, ...] = ()
         failed = None
@@ -319,6 +321,8 @@ class ModelRefiner(Refiner):
                 document.section_scores.append(nothing)
             except Exception as error:  # the runtime raises many kinds, none of them public
                 failed = describe(error)
+                if code_of(failed):
+                    document.error = failed
         threshold = self.info.thresholds["balanced"].line
         for chunk, written in section:
             own, scores = scores[: chunk.lines], scores[chunk.lines :]

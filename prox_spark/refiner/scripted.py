@@ -21,6 +21,8 @@ THRESHOLDS = {
     "balanced": Thresholds(line=0.5, document=0.5),
     "aggressive": Thresholds(line=0.2, document=0.2),
 }
+# Markers of errors that have a code.
+CODED_FAILURES = {"##MEMORY##": "out_of_memory", "##TOKENIZER##": "tokenizer_failed", "##SLOW##": "too_slow"}
 Rule = Callable[[Sequence[str], int, int], ChunkProgram]
 
 
@@ -31,7 +33,8 @@ class ScriptedRefiner(Refiner):
     ``scripted:scored``: the same idea with stored scores: P(remove) = 1 / words; drops a document without words.
     ``scripted:noise``: short-lines, and what goes wrong with models, where a text holds a marker: ``##BAD##`` a program
         that does not parse, ``##LOOP##`` a repeated one, ``##CUT##`` one cut off by the token limit, ``##DROP##`` drops
-        the document, ``##ERROR##`` an error for the document, ``##CRASH##`` raises out of ``write``.
+        the document, ``##ERROR##`` an error for the document, ``##MEMORY##``, ``##TOKENIZER##`` and ``##SLOW##`` an
+        error with its code, ``##CRASH##`` raises out of ``write``.
     Tokens are counted as words. Raises BundleError for another name.
     """
 
@@ -69,8 +72,9 @@ class ScriptedRefiner(Refiner):
         return DocumentPrograms(None, (), error=told("too_many_tokens", f"{programs.prompt_tokens} words, not {most}"))
 
     def _document(self, text: str) -> DocumentPrograms:
-        if self.rule is noise and "##ERROR##" in text:
-            return DocumentPrograms(None, (), error="scripted error: the text holds ##ERROR##")
+        error = _failure(text) if self.rule is noise else None
+        if error is not None:
+            return DocumentPrograms(None, (), error=error)
         lines = split_lines(text)
         starts = range(0, len(lines), LINES_A_CHUNK)
         chunks = tuple(self.rule(lines[at : at + LINES_A_CHUNK], n, at) for n, at in enumerate(starts))
@@ -80,6 +84,14 @@ class ScriptedRefiner(Refiner):
             doc_score = 1.0 if not text.split() else 0.0
             dropped = doc_score >= THRESHOLDS["balanced"].document
         return DocumentPrograms("drop_doc()" if dropped else "keep_doc()", chunks, doc_score=doc_score)
+
+
+def _failure(text: str) -> str | None:
+    """The error of a document that holds a marker of one."""
+    if "##ERROR##" in text:
+        return "scripted error: the text holds ##ERROR##"
+    markers = (marker for marker in CODED_FAILURES if marker in text)
+    return next((told(CODED_FAILURES[marker], f"scripted: the text holds {marker}") for marker in markers), None)
 
 
 def _chunk(lines: Sequence[str], chunk: int, first: int, program: str, **more: object) -> ChunkProgram:

@@ -68,9 +68,19 @@ def clean(value: str) -> str:
 
 
 def bounded(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    """Yield the batch in pieces of bounded bytes, without copying: Spark 3.5 bounds its batches by rows only."""
-    size = batch.nbytes
-    pieces = max(1, -(-size // BATCH_CHARS))
-    rows = max(1, batch.num_rows // pieces)
-    for start in range(0, batch.num_rows, rows):
-        yield batch.slice(start, rows)
+    """Yield the batch in pieces of at most BATCH_ROWS rows and BATCH_CHARS bytes, which a single row may exceed.
+
+    Nothing is copied. Spark 3.5 bounds its batches by rows only, and a session of somebody else's by its own settings.
+    """
+    for start in range(0, batch.num_rows, BATCH_ROWS):
+        yield from _halved(batch.slice(start, BATCH_ROWS))
+
+
+def _halved(piece: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """Yield the piece in halves of halves until each is small enough; Arrow tells the bytes of a slice from offsets."""
+    if piece.nbytes <= BATCH_CHARS or piece.num_rows == 1:
+        yield piece
+        return
+    half = piece.num_rows // 2
+    yield from _halved(piece.slice(0, half))
+    yield from _halved(piece.slice(half))

@@ -68,6 +68,7 @@ def execute_programs(
     df: documents. programs: rows of a `programs` table, of one write_key.
     refiner: the refiner that wrote them; needed for its thresholds, dialect and languages, else programs are taken as
         they are stored, in dialect `prox`.
+    Arrow batches are as the session sets them: see `refine`.
     The result has the columns of `refined`, run_id null, then the other columns of `df`. A document that CHECK or the
     refiner could not take has status `quarantined`, its text null and the reason; one without programs is left out.
     """
@@ -99,6 +100,10 @@ def refine(
     goes on where it stopped. Documents that are identified to be in a language that the refiner was not made for
     pass through, unless `language_column` or `any_language` is given. `grammar` is as in `Refiner.load`. Write the
     result to a table before anything else reads it: each reading runs the model again.
+
+    Batches of rows go to Python as the session sets them, by default 10,000 rows each: for long documents set
+    `spark.sql.execution.arrow.maxRecordsPerBatch` (jobs: 256) and, from Spark 4 on,
+    `spark.sql.execution.arrow.maxBytesPerBatch` (jobs: 16 MiB).
     """
     identify = not any_language and language_column is None
     refiners = describe_refiners(refiner_paths(refiner), identify, grammar_of(refiner, grammar))

@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructField
 
-from prox_spark.config import is_directory
+from prox_spark.config import is_directory, no_secret
 from prox_spark.errors import ConfigError, ProxError, SchemaError
 from prox_spark.schemas import REFINE_TABLES, SCHEMA_PROPERTY, SCHEMA_VERSION, TABLES, VIEWS, Column, column_ddl, ddl
 
@@ -37,9 +37,18 @@ ACTION = "_action"
 
 @dataclass(frozen=True)
 class Tables:
-    """The tables under one `--tables`: a directory, or a schema's name (`schema` or `catalog.schema`)."""
+    """The tables under one `--tables`: a directory, or a schema's name (`schema` or `catalog.schema`).
+
+    Raises ConfigError for an address with a password or a signature in it.
+    """
 
     location: str
+
+    def __post_init__(self) -> None:
+        try:
+            no_secret(self.location)
+        except ValueError as error:
+            raise ConfigError(f"tables: {error}") from None
 
     @property
     def in_directory(self) -> bool:

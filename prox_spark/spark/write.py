@@ -179,7 +179,8 @@ def write_programs(
     grammar: as in `Refiner.load`; default: as a `Refiner` was loaded.
 
     A text that is null or not UTF-8 is no document: it has no row here (`refine` gives it one). Write the result to a
-    table before anything else reads it: each reading runs the model again.
+    table before anything else reads it: each reading runs the model again. Arrow batches are as the session sets them:
+    see `refine`.
     Raises BundleError; ConfigError where two bundles do not fit together.
     """
     from prox_spark.spark.frames import checked_frame

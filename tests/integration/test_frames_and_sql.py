@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 import prox_spark as prox
+from prox_spark.config import job_settings
+from prox_spark.spark.job import prepare
+from prox_spark.spark.work import BATCH_BYTES, BATCH_ROWS, Desk
 from tests.helpers.spark_jobs import LONG, last_query, page, plans_with_python, udf_rows
 
 pytestmark = [pytest.mark.integration, pytest.mark.oldest]
@@ -71,3 +76,25 @@ def test_sql_functions(spark: Any, pages: Any) -> None:
         "SELECT prox_execute('some text', 'drop_doc()') AS text, prox_execute('t', NULL) AS same"
     ).first()
     assert dropped.text is None and dropped.same == "t"
+
+
+def test_a_slice_bounds_what_reaches_python_by_rows_and_bytes(spark: Any, pages: Any, tables: str) -> None:
+    """In a session that knows better: 40 texts of a mebibyte come before 600 short ones, in one partition."""
+
+    def measured(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            yield pa.RecordBatch.from_pydict({"rows": [batch.num_rows], "bytes": [batch.nbytes]})
+
+    session = spark.newSession()
+    session.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "5000")
+    source = pages.inputFiles()[0].rpartition("/")[0]
+    settings = job_settings(source=source, format="parquet", tables=tables, refiners=("scripted:noise",))
+    desk = Desk(session, prepare(session, settings, "refine", "a run"), 0)
+    desk.bound_batches(1 << 20)
+    texts = desk.spark.range(0, 640, 1, 1).selectExpr("repeat('x', if(id < 40, 1048576, 8)) AS text")
+    found = texts.mapInArrow(measured, "rows long, bytes long").collect()
+    assert sum(row.rows for row in found) == 640
+    assert max(row.rows for row in found) <= BATCH_ROWS
+    assert sum(row.bytes for row in found) >= 40 << 20
+    # Spark looks before it adds a row.
+    assert max(row.bytes for row in found) <= BATCH_BYTES + (1 << 20) + 4096

@@ -9,8 +9,9 @@ from typing import Any
 import psutil
 import pytest
 
+from prox_spark.refiner.scripted import CODED_FAILURES
 from tests.helpers.hostile import hostile_documents, ids_of
-from tests.helpers.spark_jobs import check_accounts, check_places, rows_of, run
+from tests.helpers.spark_jobs import LONG, check_accounts, check_places, rows_of, run
 
 pytestmark = pytest.mark.integration
 
@@ -36,6 +37,7 @@ def test_a_thousand_hostile_documents(
     spark: Any, tables: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     documents = hostile_documents(1_000, LARGEST)
+    documents += [(code, f"{LONG}\n{marker}".encode()) for marker, code in CODED_FAILURES.items()]
     assert len(documents) > 1_000 and len(ids_of(documents)) > 900
     path = str(tmp_path / "source")
     frame = spark.createDataFrame(documents, "doc_id string, raw binary")
@@ -50,6 +52,10 @@ def test_a_thousand_hostile_documents(
         *("null_id", "null_text", "invalid_utf8", "too_large", "too_many_lines", "duplicate_id"),
         *("too_many_tokens", "program_error"),
     }
+    coded = {row.doc_id: row for row in quarantine if row.doc_id in CODED_FAILURES.values()}
+    for marker, code in CODED_FAILURES.items():
+        assert (coded[code].stage, coded[code].reason) == ("write", code)
+        assert marker in coded[code].detail and coded[code].text == f"{LONG}\n{marker}"
     unnamed = {row.doc_id for row in quarantine if row.reason == "null_id"}
     check_places(spark, tables, set(ids_of(documents)) | unnamed)
     if not Path("/proc/self/status").exists():

@@ -61,6 +61,21 @@ def test_an_error_is_one_message_and_its_exit_code(tmp_path: Path) -> None:
     assert "Traceback" not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
+def test_a_spent_error_budget_is_exit_code_3_and_what_was_done_stays(tmp_path: Path) -> None:
+    pages = tmp_path / "pages.jsonl"
+    text = "Home\nA line with more than ten words, so that the page is worth keeping for it alone."
+    rows = [{"doc_id": f"d{n}", "text": f"{text}\n{'##ERROR##' if n < 25 else n}"} for n in range(30)]
+    pages.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    where = ["--source", str(pages), "--format", "jsonl", "--tables", str(tmp_path / "tables")]
+    done = submit("refine.py", *where, "--refiner", "scripted:noise", "--preflight", "off")
+    assert done.returncode == 3, done.stderr
+    # On stderr Spark's own log has the stream's end as well.
+    assert "failed on 25 of 30 documents" in " ".join((done.stdout + done.stderr).split())
+    assert "Traceback" not in done.stdout
+    assert list((tmp_path / "tables" / "refined").glob("*.parquet"))
+
+
 def test_the_demo(tmp_path: Path) -> None:
     command = [sys.executable, "demo/demo.py", "--out", str(tmp_path), "--refiner", "scripted:short-lines"]
     done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)

@@ -43,6 +43,8 @@ class Hungry:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         self.session = onnxruntime.InferenceSession(made.SerializeToString(), options, ["CPUExecutionProvider"])
+        # An arena that is refused a huge block while it has none takes, the next time, all memory that there is.
+        self.session.run(None, {"size": np.array([1 << 18], np.int64)})
         self.runs: list[int] = []
 
     def run(self, chunks: Sequence[Chunk]) -> list[Written]:
@@ -75,6 +77,29 @@ def test_a_document_out_of_memory_in_one_chunk_goes_whole(refiner: ModelRefiner)
     first, second = refiner.write(["word\n" * 200, "word"])
     assert first.error == "out_of_memory: MemoryError: "
     assert second.error is None
+
+
+def test_a_document_whose_lines_cannot_be_judged_for_want_of_memory_goes_whole(
+    refiner: ModelRefiner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert refiner.judge is not None
+    session, judge = Hungry().session, refiner.judge.judge
+    judged: list[Sequence[str]] = []
+
+    def hungry(lines: Sequence[str], vectors: np.ndarray) -> tuple[tuple[float, ...], float]:
+        judged.append(lines)
+        if "large" in lines:
+            session.run(None, {"size": np.array([1 << 58], np.int64)})
+        return judge(lines, vectors)
+
+    monkeypatch.setattr(refiner.judge, "judge", hungry)
+    monkeypatch.setattr(model, "SECTION_LINES", 100)
+    first, second, third = refiner.write(["word", "word\n" * 150 + "large\n" + "word\n" * 600, "word"])
+    assert second.error is not None and second.error.startswith("out_of_memory: Fail: [ONNXRuntimeError]")
+    assert (second.doc_program, second.chunks) == (None, ())
+    assert first.error is None and third == first
+    # Nothing is asked of a document once it has failed.
+    assert ["large" in lines for lines in judged if len(lines) > 1] == [False, True]
 
 
 def test_a_panic_of_the_tokenizer_ends_one_document(refiner: ModelRefiner) -> None:

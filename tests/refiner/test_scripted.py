@@ -5,7 +5,9 @@ import pytest
 from prox_spark.errors import BundleError
 from prox_spark.program.programs import DocumentPrograms
 from prox_spark.program.scores import rescore
+from prox_spark.refiner.budget import CODES, code_of
 from prox_spark.refiner.refiner import Refiner
+from prox_spark.refiner.scripted import CODED_FAILURES
 
 
 def write(name: str, *texts: str) -> list[DocumentPrograms]:
@@ -44,8 +46,15 @@ def test_noise_makes_what_models_make() -> None:
         write("noise", "fine", "##CRASH##")
 
 
+def test_noise_fails_with_every_code() -> None:
+    found = write("noise", *(f"a b c\n{marker}" for marker in CODED_FAILURES), "a b c")
+    assert [code_of(programs.error or "") for programs in found] == [*CODED_FAILURES.values(), None]
+    assert {*CODED_FAILURES.values(), "too_many_tokens"} == set(CODES)
+    assert not any(programs.chunks for programs in found[:-1])
+
+
 def test_other_refiners_do_not_know_the_markers() -> None:
-    (programs,) = write("short-lines", "##CRASH## ##ERROR## ##DROP##")
+    (programs,) = write("short-lines", "##CRASH## ##ERROR## ##MEMORY## ##DROP##")
     assert (programs.doc_program, programs.error) == ("keep_doc()", None)
 
 

@@ -51,6 +51,65 @@ def test_wrong_settings_are_named_in_words(values: dict[str, Any], says: str) ->
     assert says in str(caught.value)
 
 
+SECRET = "s3cr3t"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        f"s3a://KEY:{SECRET}@bucket/pages",
+        f"s3a://KEY:{SECRET}/with/slashes@bucket/pages",
+        f"https://user:{SECRET}@example.org/pages",
+        f"abfss://container:{SECRET}@account.dfs.core.windows.net/pages",
+        f"abfss://container@account.dfs.core.windows.net/pages?sv=2024&sig={SECRET}",
+        f"wasbs://container@account.blob.core.windows.net/pages?SIG={SECRET}",
+        f"https://bucket.s3.amazonaws.com/pages?X-Amz-Date=1&X-Amz-Signature={SECRET}",
+        f"https://storage.googleapis.com/bucket/pages?X-Goog-Signature={SECRET}",
+        f"https://bucket.s3.amazonaws.com/pages?AWSAccessKeyId=A&Signature={SECRET}",
+        f"s3://bucket/pages?X-Amz-Security-Token={SECRET}",
+        f"https://example.org/pages?token={SECRET}",
+        f"https://example.org/pages?a=1&access_token={SECRET}",
+        f"https://example.org/pages?api_key={SECRET}",
+        f"https://example.org/pages?password={SECRET}",
+    ],
+)
+def test_addresses_with_secrets_are_refused_and_not_repeated(address: str) -> None:
+    for name in ("source", "tables", "programs", "checkpoints", "refiners"):
+        with pytest.raises(ConfigError, match=f"^{name}: .* kept in `runs`") as caught:
+            job_settings(**OK | {name: (address,) if name == "refiners" else address})
+        assert SECRET not in str(caught.value)
+    with pytest.raises(ConfigError, match=r"^tables: ") as caught:
+        Tables(address)
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "abfss://container@account.dfs.core.windows.net/pages",
+        "wasbs://container@account.blob.core.windows.net/a:b/pages",
+        "s3://bucket/pages",
+        "s3a://bucket/crawl=2024-10/part-?.parquet",
+        "s3a://bucket/a:b@c/pages",
+        "s3://bucket/token=abc/sig=1/[ab]*?.parquet",
+        "gs://bucket/pages",
+        "hdfs://namenode:8020/pages@2024",
+        "hdfs://user@namenode:8020/pages",
+        "dbfs:/mnt/pages:a@b",
+        "/Volumes/main/corpus/pages@v1:2",
+        "file:///data/a:b@c",
+        "C:\\data\\pages",
+        "C:/data/user:x@y",
+        "main.clean.pages",
+        "delta/table@v12",
+    ],
+)
+def test_addresses_without_secrets_pass(address: str) -> None:
+    values = dict.fromkeys(("source", "tables", "programs", "checkpoints"), address)
+    settings = job_settings(**values, refiners=(address,))
+    assert (settings.source, settings.tables, Tables(address).location) == (address,) * 3
+
+
 def test_settings_are_frozen_and_guards_are_those_of_the_language() -> None:
     settings = JobSettings(**OK)
     with pytest.raises(ValidationError):

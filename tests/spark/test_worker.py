@@ -276,12 +276,26 @@ def test_arrow_takes_whatever_programs_hold() -> None:
     assert ProgramError  # programs with errors are values too
 
 
-def test_batches_are_cut_by_bytes() -> None:
-    batch = batch_of(*["x" * 100_000] * 200)
-    pieces = list(arrow.bounded(batch))
-    assert sum(piece.num_rows for piece in pieces) == 200
-    assert max(piece.num_rows for piece in pieces) <= 40
-    assert [piece.num_rows for piece in arrow.bounded(batch_of("small"))] == [1]
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        [10] * 3,
+        [10] * (2 * arrow.BATCH_ROWS + 3),
+        [100_000] * 60,
+        # On an average these are small: where the large ones stand together, the bound must hold as well.
+        [10] * 400 + [arrow.BATCH_CHARS // 2] * 6 + [10] * 400,
+        [10] * 50 + [3 * arrow.BATCH_CHARS] + [10] * 50,
+    ],
+)
+def test_batches_are_cut_by_bytes_and_rows(sizes: list[int]) -> None:
+    chunks = [[ChunkProgram(0, 0, 0, "x" * size, line_scores=(0.5,) * 9)] for size in sizes]
+    for batch in (batch_of(*("x" * size for size in sizes)), joined(*[("", None, one, None) for one in chunks])):
+        pieces = list(arrow.bounded(batch))
+        assert pa.Table.from_batches(pieces).equals(pa.Table.from_batches([batch]))
+        assert all(piece.num_rows <= arrow.BATCH_ROWS for piece in pieces)
+        assert all(piece.nbytes <= arrow.BATCH_CHARS or piece.num_rows == 1 for piece in pieces)
+        assert len(pieces) <= 2 * (1 + batch.nbytes // arrow.BATCH_CHARS) + len(sizes) // arrow.BATCH_ROWS + 16
+    assert list(arrow.bounded(batch_of())) == []
 
 
 @pytest.mark.parametrize(("largest", "rows"), [(0, 256), (1_000, 256), (1 << 20, 16), (1 << 24, 1), (1 << 30, 1)])
