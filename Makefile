@@ -37,8 +37,8 @@ demo: $(VENV)/.demo ## refine 56 real web pages on this machine, and show which 
 test: $(VENV)/.test ## the tests that need no torch: the language, the engine, Spark and Delta
 	$(call JAVA,$(VENV)) $(VENV)/bin/python -m pytest $(PYTEST_ARGS)
 
-test-slow: $(VENV)/.test ## more of them, of minutes: sources that change, upkeep, older tables, two runs at once
-	$(call JAVA,$(VENV)) $(VENV)/bin/python -m pytest -m slow tests/integration $(PYTEST_ARGS)
+test-slow: $(VENV)/.test ## more of them, of minutes: sources that change, upkeep, older tables, two runs at once, broken files
+	$(call JAVA,$(VENV)) $(VENV)/bin/python -m pytest -m slow tests/integration tests/faults $(PYTEST_ARGS)
 
 test-train: $(VENV_TRAIN)/.train ## training and export against torch and transformers
 	$(VENV_TRAIN)/bin/python -m pytest -m train tests/training $(PYTEST_ARGS)

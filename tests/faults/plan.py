@@ -1,8 +1,9 @@
-"""Which process is killed when: drawn from a seed, so that a run of faults can be had again."""
+"""Which process is killed when: dealt from a seed, so that a run of faults can be had again."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 # Points at which a driver kills itself: before a table's commit, and after one that it has not been told of.
@@ -11,15 +12,19 @@ STAGES = {"refine": ("check", "write", "execute", "done"), "write": ("check", "w
 # Killed from outside after a stage of a slice has ended, and so in the next one.
 VICTIMS = ("driver", "driver JVM", "executor", "Python worker", "cluster worker")
 LONGEST_DELAY = 1.5
-# So that kills come between data and commit, and between two tables, often enough.
-COMMIT_SHARE = 0.6
+# Kills from outside (0) and at commits (1) take turns like this: of five, three come between data and commit, or
+# between two tables.
+TURNS = (1, 0, 0, 1, 1)
+# A slice puts the rows that do not pass CHECK into quarantine, and then those on which its refiner fails.
+WRITES_A_SLICE = {"unseen:quarantine": 2}
 
 
 @dataclass(frozen=True)
 class Fault:
     """One kill.
 
-    point: of a driver that kills itself, else None. stage, delay: so many seconds after its end `victim` is killed.
+    point: of a driver that kills itself, else None; nth: which of its writes there, from 1.
+    stage, delay: so many seconds after the nth end of a stage `victim` is killed.
     """
 
     number: int
@@ -28,21 +33,39 @@ class Fault:
     point: str | None
     stage: str
     delay: float
+    nth: int = 1
 
     @property
     def told(self) -> str:
         """When it happens, in words."""
-        return self.point or f"{self.delay:.2f} s after {self.stage}"
+        return f"{self.point or f'{self.delay:.2f} s after {self.stage}'}, no. {self.nth}"
 
 
-def draw(seed: int, number: int, command: str) -> Fault:
-    """Return the fault of that number; the same one for the same seed."""
+def draw(seed: int, number: int, command: str, slices: int) -> Fault:
+    """Return the fault of that number; the same one for the same seed.
+
+    slices: how many the job still has to do. One of them is left out of the drawing of `nth`, except where there is no
+    other: what a job before has written is not written again, and the fault would come too late.
+    """
     chance = random.Random(f"{seed} {number}")
-    stage = chance.choice(STAGES[command])
-    victim, delay = chance.choice(VICTIMS), chance.uniform(0, LONGEST_DELAY)
-    points = [point for point in COMMITS if command == "refine" or not _elsewhere(point, command)]
-    point = chance.choice(points) if chance.random() < COMMIT_SHARE else None
-    return Fault(number, command, "driver" if point else victim, point, stage, delay)
+    stage, delay = chance.choice(STAGES[command]), chance.uniform(0, LONGEST_DELAY)
+    turn = number % len(TURNS)
+    # How many of its kind came before it.
+    before = number // len(TURNS) * TURNS.count(TURNS[turn]) + TURNS[:turn].count(TURNS[turn])
+    point, victim = None, "driver"
+    if TURNS[turn]:
+        point = dealt(seed, before, [one for one in COMMITS if command == "refine" or not _elsewhere(one, command)])
+    else:
+        victim = dealt(seed, before, VICTIMS)
+    nth = 1 + chance.randrange(max(1, slices - 1) * WRITES_A_SLICE.get(point or stage, 1))
+    return Fault(number, command, victim, point, stage, delay, nth)
+
+
+def dealt(seed: int, number: int, cards: Sequence[str]) -> str:
+    """Return the card of that number: each comes once before any comes again."""
+    deck = list(cards)
+    random.Random(f"{seed} {number // len(deck)} {deck[0]}").shuffle(deck)
+    return deck[number % len(deck)]
 
 
 def _elsewhere(point: str, command: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import pytest
 from prox_spark import cli
 from prox_spark.config import job_settings
 from prox_spark.errors import SourceError
+from prox_spark.spark import slices
 from prox_spark.spark.job import plan_job
-from prox_spark.spark.removal import HOLDING
-from tests.helpers.spark_jobs import check_accounts, check_places, keep_answers, page, rows_of, run
+from prox_spark.spark.removal import HOLDING, remove
+from tests.helpers.spark_jobs import check_accounts, check_places, contents, keep_answers, page, rows_of, run
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -131,3 +133,35 @@ def test_a_range_of_versions_and_comparing_the_whole(
     assert (followed.counts["gone"], followed.counts["deleted.refined"]) == (4, 1)
     there = ids_in(spark, tables)
     assert there["refined"] == there["programs"] == {"v0", "also1", "o"} and there["annotations"] == {"also1"}
+
+
+def test_a_delete_that_ends_between_two_tables_is_finished_by_the_next_run(
+    spark: Any, tables: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, undisturbed = str(tmp_path / "source"), str(tmp_path / "undisturbed")
+    append(spark, path, [(name, page(n)) for n, name in enumerate(("stays", "changes", "goes"))] + [("bad", None)])
+    run(spark, path, tables, preflight="off")
+    # Nothing in a directory of tables names its place.
+    shutil.copytree(tables, undisturbed)
+    spark.sql(f"DELETE FROM delta.`{path}` WHERE doc_id IN ('goes', 'bad')")
+    spark.sql(f"UPDATE delta.`{path}` SET text = concat(text, '\\nOne more line of it') WHERE doc_id = 'changes'")
+    run(spark, path, undisturbed, preflight="off")
+
+    for table in HOLDING[:2]:
+
+        def last(spark: Any, home: Any, ids: Any, name: str, *more: Any, table: str = table) -> int:
+            deleted = remove(spark, home, ids, name, *more)
+            if name == table:
+                raise RuntimeError("the machine is taken away")
+            return deleted
+
+        monkeypatch.setattr(slices, "remove", last)
+        with pytest.raises(Exception, match="the machine is taken away"):
+            run(spark, path, tables, preflight="off")
+        there = ids_in(spark, tables)
+        assert "goes" not in there["programs"] and "bad" in there["quarantine"]
+        assert ("goes" in there["refined"]) == (table == "programs")
+    monkeypatch.undo()
+    check_accounts(run(spark, path, tables, preflight="off"))
+    assert contents(spark, tables) == contents(spark, undisturbed)
+    assert ids_in(spark, tables)["refined"] == {"stays", "changes"}

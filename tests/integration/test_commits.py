@@ -23,6 +23,7 @@ from prox_spark.spark.tables import Tables
 from tests.helpers.spark_jobs import (
     check_accounts,
     check_places,
+    contents,
     last_query,
     page,
     rows_of,
@@ -30,9 +31,11 @@ from tests.helpers.spark_jobs import (
     scanned_bytes,
     showing_paths,
 )
+from tests.helpers.tiny_models import score_bundle
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 ROOT = Path(__file__).resolve().parents[2]
+COUNTING = ROOT / "tests" / "helpers" / "counting_loads"
 
 
 @pytest.fixture
@@ -145,6 +148,31 @@ def test_a_large_file_is_read_once_and_committed_in_parts(
     assert not list(Path(tables).rglob("staged/*")), "what was staged between two commits is gone"
 
 
+def test_a_run_that_ends_between_two_parts_of_a_file_goes_on_with_the_rest(
+    spark: Any, tables: str, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed = str(tmp_path / "undisturbed")
+    run(spark, source, undisturbed, preflight="off")
+    monkeypatch.setattr(sizes, "SMALLEST_BATCH", 1_500)
+    append = Tables.append
+
+    def last(self: Tables, rows: Any, table: str, *more: Any) -> None:
+        append(self, rows, table, *more)
+        if table == "programs":
+            raise RuntimeError("the machine is taken away")
+
+    monkeypatch.setattr(Tables, "append", last)
+    with pytest.raises(Exception, match="the machine is taken away"):
+        run(spark, source, tables, batch_bytes=1, preflight="off")
+    monkeypatch.setattr(Tables, "append", append)
+    first = len(rows_of(spark, tables, "programs"))
+    assert 0 < first < 39 and not rows_of(spark, tables, "refined")
+    rest = run(spark, source, tables, batch_bytes=1, preflight="off")
+    assert rest.counts["written"] == 39 - first
+    check_accounts(rest)
+    assert contents(spark, tables) == contents(spark, undisturbed)
+
+
 def test_a_run_that_looked_earlier_is_overtaken_whatever_other_versions_came_between(
     spark: Any, tables: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,3 +232,27 @@ def test_an_execute_beside_a_write_brings_no_deleted_document_back(
     check_accounts(done)
     assert (done.counts["done_again"], done.counts["without_programs"]) == (1, 1)
     check_places(spark, tables, {"d0", "d2"})
+
+
+def test_over_twenty_commits_every_python_worker_loads_its_refiner_once(
+    spark: Any, tables: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads = tmp_path / "loads"
+    inside = spark.sparkContext.environment
+    path = os.pathsep.join([str(COUNTING), *filter(None, [os.environ.get("PYTHONPATH")])])
+    # Python workers of another environment are other processes: nothing is loaded in them yet.
+    for name, value in {"PYTHONPATH": path, "LOADS": str(loads)}.items():
+        monkeypatch.setitem(inside, name, value)
+    # Two slices, of more than ten commits each.
+    monkeypatch.setattr(sizes, "SMALLEST_BATCH", 400)
+    folder = tmp_path / "source"
+    rows = [(f"{n}", page(n)) for n in range(84)]
+    spark.createDataFrame(rows, "doc_id string, text string").repartition(2).write.parquet(str(folder))
+    bundle = score_bundle(tmp_path / "bundle")
+    given = {"format": "parquet", "batch_bytes": 1, "preflight": "off", "any_language": True}
+    done = run(spark, str(folder), tables, "write", refiners=(str(bundle.directory),), **given)
+    assert done.counts["slices"] == 2 and done.counts["written"] == 84
+    history = spark.sql(f"DESCRIBE HISTORY delta.`{tables}/programs`")
+    assert history.where("operation = 'WRITE'").count() > 20
+    processes = loads.read_text().split()
+    assert processes and len(processes) == len(set(processes)) <= 4
