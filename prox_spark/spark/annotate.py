@@ -230,7 +230,7 @@ class AnnotateSlice:
             self.work.numbers.clear()
             commits.look(("annotations",))
             # What failed over there gives way to what was answered here.
-            new, replaces = self._unanswered(rows), True
+            new, replaces = self.desk.staged(self._unanswered(rows), "unanswered"), True
         else:
             where = self.work.tables.location
             raise BusyError(
