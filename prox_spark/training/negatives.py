@@ -14,7 +14,7 @@ from itertools import pairwise
 from random import Random
 
 from prox_spark.training import nonsense
-from prox_spark.training.nonsense import MAX_LINES, kept_lines, sentences_of
+from prox_spark.training.nonsense import MAX_LINES, kept_lines
 from prox_spark.training.page import Page
 from prox_spark.training.spinning import load_templates, spin
 
@@ -132,15 +132,6 @@ def chain(pages: Sequence[Page], chance: Random) -> list[str]:
     return _as_lines(walk, chance)
 
 
-def shuffled_sentences(pages: Sequence[Page], chance: Random) -> list[str]:
-    """Scraped sentences of many unrelated pages strung together, as content farms spin them."""
-    lines = []
-    for _ in range(chance.randint(4, 30)):
-        sentences = [s for _ in range(chance.randint(2, 5)) for s in _sentences(chance.choice(pages), chance)[:1]]
-        lines.append(" ".join(sentences))
-    return lines
-
-
 def stuffing(pages: Sequence[Page], chance: Random) -> list[str]:
     """A text whose words give way to the same few search terms again and again."""
     page = chance.choice(pages)
@@ -231,7 +222,6 @@ GENERATORS: Mapping[str, Generator] = {
     "tags": tags,
     "word_salad": word_salad,
     "chain": chain,
-    "shuffled_sentences": shuffled_sentences,
     "stuffing": stuffing,
     "sales": sales,
     "products": products,
@@ -289,12 +279,6 @@ def _term(page: Page, chance: Random) -> str:
             size, first = chance.choice((1, 2, 2, 3)), chance.randrange(len(words))
             return " ".join(words[first : first + size]).lower()
     return "online"
-
-
-def _sentences(page: Page, chance: Random) -> list[str]:
-    sentences = sentences_of(page)
-    chance.shuffle(sentences)
-    return sentences
 
 
 def _as_lines(words: list[str], chance: Random) -> list[str]:

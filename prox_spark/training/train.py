@@ -21,7 +21,8 @@ from prox_spark.training import data
 from prox_spark.training.attention import use_causal_blocks
 from prox_spark.training.batches import Batch, batched, logits
 from prox_spark.training.calibrate import calibrate, measure, preflight_bounds
-from prox_spark.training.model import LineScorer, load_base
+from prox_spark.training.document_head import fit_document_head
+from prox_spark.training.model import FEATURES, LineScorer, load_base
 from prox_spark.training.page import Page
 from prox_spark.training.recipe import Recipe
 from prox_spark.training.validate import score_gold, score_pages, validate
@@ -79,6 +80,7 @@ def train(
         if progress.step % recipe.evaluate_every == 0:
             log.write(step=progress.step, **validate(model, prompt, development, recipe.development_pages))
     _checkpoint(directory, model, optimizer, progress, recipe)
+    log.write(step=progress.step, verdict_fitted_on=fit_document_head(model, batches, recipe.verdict_tokens))
     # In full precision, which a bundle's 8 bits are nearer to than bfloat16 is: harm is counted in single pages here.
     scored = score_pages(model, prompt, development, fast=False)
     thresholds = calibrate(scored, score_gold(model, prompt, development, fast=False))
@@ -228,7 +230,7 @@ def _checkpoint(
 
 
 def _model_of(recipe: Recipe) -> list[object]:
-    return [recipe.base, recipe.layers, recipe.frozen_layers, recipe.vocabulary]
+    return [recipe.base, recipe.layers, recipe.frozen_layers, recipe.vocabulary, FEATURES]
 
 
 def _resume(directory: Path, model: LineScorer, optimizer: torch.optim.AdamW, recipe: Recipe) -> Progress:
@@ -237,7 +239,7 @@ def _resume(directory: Path, model: LineScorer, optimizer: torch.optim.AdamW, re
         return Progress()
     state = torch.load(path, weights_only=True, map_location="cpu")
     if state["model_of"] != _model_of(recipe):
-        raise ConfigError(f"{path} is of another model, {state['model_of'][0]}; --fresh begins anew, --out elsewhere")
+        raise ConfigError(f"{path} is of another model, {state['model_of'][0]}; --fresh begins anew")
     torch.set_rng_state(state["random"])
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
@@ -253,6 +255,7 @@ def _card(recipe: Recipe, progress: Progress, measured: dict[str, dict[str, floa
             "vocabulary": recipe.vocabulary,
             "tokens": progress.tokens,
             "minutes": round(progress.seconds / 60),
+            "verdict_tokens": recipe.verdict_tokens,
         },
         "metrics": {"development": measured},
     }

@@ -55,6 +55,7 @@ def recipe(tmp_path: Path, base: Path, name: str, **changes: object) -> Path:
         "tokens": 40_000,
         "tokens_a_step": 2000,
         "tokens_a_batch": 1000,
+        "verdict_tokens": 4_000,
         "learning_rate": 0.002,
         "checkpoint_every": 2,
         "evaluate_every": 1000,
