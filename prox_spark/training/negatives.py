@@ -23,6 +23,8 @@ Generator = Callable[[Sequence[Page], Random], list[str]]
 TEMPLATES = load_templates("training")
 _TRIES = 20
 _TEASER_WORDS = 14
+# Shares of documents that go on with one of another kind, and whose words are in lines of another length.
+_JOINED, _REFLOWED = 0.15, 0.15
 _WORD = re.compile(r"[^\W\d_]{4,}")
 
 
@@ -31,10 +33,21 @@ def negative(pages: Sequence[Page], chance: Random, foreign: Sequence[str] = ())
 
     foreign: lines of other languages than the refiner's, for documents that mix them with boilerplate.
     """
-    kind = chance.choice(list(GENERATORS))
-    lines = other_languages(pages, chance, foreign) if kind == "other_languages" else GENERATORS[kind](pages, chance)
+    kind, lines = _one(pages, chance, foreign)
+    if chance.random() < _JOINED:
+        # Crawlers glue together what has nothing to do with each other, and so do dumps of a site.
+        lines = [*lines[: _length(chance)], *_one(pages, chance, foreign)[1]]
+    if chance.random() < _REFLOWED:
+        # A list of anything stands in columns or in one line, as its page's layout had it.
+        lines = _as_lines(" ".join(lines).split(), chance)
     lines = [line for line in lines if line.strip()]
     return kind, lines[:MAX_LINES] or ["404 Not Found"]
+
+
+def _one(pages: Sequence[Page], chance: Random, foreign: Sequence[str]) -> tuple[str, list[str]]:
+    kind = chance.choice(list(GENERATORS))
+    lines = other_languages(pages, chance, foreign) if kind == "other_languages" else GENERATORS[kind](pages, chance)
+    return kind, lines
 
 
 def boilerplate(pages: Sequence[Page], chance: Random) -> list[str]:
@@ -283,9 +296,9 @@ def _term(page: Page, chance: Random) -> str:
 
 def _as_lines(words: list[str], chance: Random) -> list[str]:
     lines: list[str] = []
-    start, typical = 0, chance.choice((8, 25, 60, 120))
+    start, typical = 0, chance.choice((2, 4, 8, 25, 60, 120))
     while start < len(words) and len(lines) < MAX_LINES:
-        size = max(2, round(chance.gauss(typical, typical / 2)))
+        size = max(1, round(chance.gauss(typical, typical / 2)))
         lines.append(" ".join(words[start : start + size]))
         start += size
     return lines[: _length(chance) + 2]

@@ -43,7 +43,7 @@ class Recipe(BaseModel):
     clean_share: float = Field(0.25, description="a text with at most this share to remove counts as clean")
     clean_weight: float = Field(2.0, description="how much more a line to keep counts in a clean text")
     document_loss: float = Field(0.3, description="weight of the document verdict's loss")
-    verdict_tokens: int = Field(2_000_000, description="further tokens, on which the document verdict is fitted last")
+    verdict_tokens: int = Field(2_500_000, description="further tokens, on which the document verdict is fitted last")
     max_chunks: int = Field(6, description="chunks in a row taken from one page an epoch")
     development_pages: int = Field(20, description="pages of each rendering scored while training")
     evaluate_every: int = Field(100, description="steps")
