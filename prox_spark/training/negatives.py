@@ -24,7 +24,7 @@ TEMPLATES = load_templates("training")
 _TRIES = 20
 _TEASER_WORDS = 14
 # Shares of documents that go on with one of another kind, and whose words are in lines of another length.
-_JOINED, _REFLOWED = 0.15, 0.15
+_JOINED, _REFLOWED = 0.15, 0.1
 _WORD = re.compile(r"[^\W\d_]{4,}")
 
 
@@ -296,9 +296,9 @@ def _term(page: Page, chance: Random) -> str:
 
 def _as_lines(words: list[str], chance: Random) -> list[str]:
     lines: list[str] = []
-    start, typical = 0, chance.choice((2, 4, 8, 25, 60, 120))
+    start, typical = 0, chance.choice((8, 25, 60, 120))
     while start < len(words) and len(lines) < MAX_LINES:
-        size = max(1, round(chance.gauss(typical, typical / 2)))
+        size = max(2, round(chance.gauss(typical, typical / 2)))
         lines.append(" ".join(words[start : start + size]))
         start += size
     return lines[: _length(chance) + 2]

@@ -29,7 +29,8 @@ class Recipe(BaseModel):
     head_tokens: int = 16
     languages: tuple[str, ...] = ("en",)
     seed: int = 1
-    tokens: int = Field(3_000_000, description="tokens to train on")
+    tokens: int = Field(3_000_000, description="tokens from the start to the end of each branch")
+    branches: int = Field(2, ge=1, description="ends of the run, over other documents each; their weights are averaged")
     tokens_a_step: int = 6144
     tokens_a_batch: int = Field(4096, description="tokens of one forward pass, padding included")
     learning_rate: float = 2e-4
@@ -48,7 +49,7 @@ class Recipe(BaseModel):
     development_pages: int = Field(20, description="pages of each rendering scored while training")
     evaluate_every: int = Field(100, description="steps")
     checkpoint_every: int = Field(25, description="steps")
-    minutes: float = Field(100.0, description="stop early and finish when this is used up")
+    minutes: float = Field(100.0, description="end a branch early when its path has used this up")
     card: dict[str, Any] = Field({}, description="licence, training data and the like, for the bundle's card")
 
     @classmethod

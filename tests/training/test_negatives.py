@@ -51,9 +51,9 @@ def test_some_negatives_are_of_two_kinds_and_some_have_their_words_in_other_line
     monkeypatch.setattr(negatives, "GENERATORS", {"one": lambda *_: ["a b c d"] * 40})
     made = [lines for _, lines in (negative(PAGES, Random(seed)) for seed in range(300))]
     plain = [lines for lines in made if lines == ["a b c d"] * len(lines)]
-    assert 0.8 < len(plain) / len(made) < 0.92
+    assert 0.84 < len(plain) / len(made) < 0.96
     assert 0.05 < sum(len(lines) > 40 for lines in plain) / len(made) < 0.2
-    assert any(len(line.split()) == 2 for lines in made for line in lines)
+    assert any(len(line.split()) > 20 for lines in made for line in lines)
 
 
 def test_the_evaluation_has_a_family_of_its_own() -> None:
