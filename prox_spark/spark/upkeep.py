@@ -90,7 +90,8 @@ def maintain(
     cluster: lay rows out by doc_id (Delta's liquid clustering), from now on and by every later call; the first one
     rewrites the tables. ConfigError where this runtime has none.
     hours: files that no version of the last so many hours needs are removed; None removes none. Below 168 hours a job
-    or a query that runs meanwhile may fail, and time travel ends sooner.
+    or a query that runs meanwhile may fail, and time travel ends sooner. Any number but 0 and 168 becomes the tables'
+    property `delta.deletedFileRetentionDuration`, and stays.
     checkpoints: where runs kept their progress, if not under the tables; what they had staged there goes.
     Raises SourceError where there are no tables, ConfigError for negative hours, BusyError where a job wrote to the
     tables all the same.
@@ -110,8 +111,7 @@ def maintain(
                     _cluster(spark, name)
                 spark.sql(f"OPTIMIZE {name}")
                 if hours is not None:
-                    with _short_retention(spark, hours):
-                        spark.sql(f"VACUUM {name} RETAIN {hours} HOURS")
+                    _vacuum(spark, name, hours)
 
             done.append(Upkeep(table, 0, *_measured(spark, tables, table, put_together)))
         clear_staged(spark, STAGED.format(tables.progress(spark, checkpoints)))
@@ -190,6 +190,16 @@ def _measured(spark: SparkSession, tables: Tables, table: str, action: Callable[
     assert before is not None
     assert after is not None
     return before[0], after[0], before[1], after[1]
+
+
+def _vacuum(spark: SparkSession, name: str, hours: float) -> None:
+    """Remove files of older versions."""
+    if hours not in (0, SAFE_HOURS):
+        # From the statement itself newer Deltas take 0 hours alone, and pass over any other number with a warning.
+        kept = f"interval {round(hours * 3600)} seconds"
+        spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ('delta.deletedFileRetentionDuration' = '{kept}')")
+    with _short_retention(spark, hours):
+        spark.sql(f"VACUUM {name} RETAIN {hours} HOURS")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,14 @@ def test_small_files_become_few_and_rows_stay(spark: Any, tables: str) -> None:
     assert done["programs"].files_after == 1 < done["programs"].files_before
     maintain(spark, tables, hours=None, cluster=True)
     assert spark.sql(f"DESCRIBE DETAIL delta.`{tables}/refined`").first().clusteringColumns == ["doc_id"]
+    assert before == {name: len(rows_of(spark, tables, name)) for name in before}
+    # Of the past so much is left as was said.
+    assert len(list(Path(tables, "programs").glob("*.parquet"))) > 1
+    time.sleep(2)
+    maintain(spark, tables, hours=1 / 3600)
+    kept = spark.sql(f"SHOW TBLPROPERTIES delta.`{tables}/programs` ('delta.deletedFileRetentionDuration')").first()
+    assert kept.value == "interval 1 seconds"
+    assert len(list(Path(tables, "programs").glob("*.parquet"))) == 1
     assert before == {name: len(rows_of(spark, tables, name)) for name in before}
     assert spark.conf.get("spark.databricks.delta.retentionDurationCheck.enabled", "true") == "true"
 
