@@ -13,17 +13,15 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from common import arguments, show, timed
 
-from prox_spark.config import job_settings
+from prox_spark.config import Caution, job_settings
 from prox_spark.spark.job import run_job
 from prox_spark.spark.session import get_spark
 from prox_spark.training.labelled import read_labelled, read_texts
 from prox_spark.training.metrics import score
-
-CAUTIONS = ("cautious", "balanced", "aggressive")
 
 
 class Document(NamedTuple):
@@ -39,7 +37,7 @@ def main() -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument("pages", type=Path, help="labelled pages, as docs/training.md describes them")
     parser.add_argument("--refiner", default="web-lite")
-    parser.add_argument("--caution", choices=CAUTIONS, default="balanced")
+    parser.add_argument("--caution", choices=get_args(Caution), default="balanced")
     parser.add_argument("--language", default="en", help="of the pages taken")
     parser.add_argument("--any-language", action="store_true", help="refine languages that it was not made for")
     parser.add_argument("--negatives", type=Path, help="texts to be dropped: JSON lines with id, kind and text")

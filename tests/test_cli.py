@@ -25,6 +25,7 @@ from prox_spark.errors import (
     StorageError,
 )
 from prox_spark.report.words import advice
+from tests.helpers.commands import said_by
 
 CLI_PAGE = Path(__file__).resolve().parent.parent / "docs" / "cli.md"
 REFINE = ["refine", "--source", "in/", "--tables", "out/", "--refiner", "web-lite"]
@@ -263,8 +264,7 @@ def test_dry_run_counts_and_estimates(jobs: SimpleNamespace, capfd: Any) -> None
 def test_a_plan_tells_what_is_done_again_and_why(jobs: SimpleNamespace, capfd: Any) -> None:
     causes = {"new": 500, "text": 40, "refiner": 30, "policy": 20, "carried": 10}
     jobs.plan = plan(to_do=causes, already=400)
-    assert cli.run([*REFINE, "--dry-run"]) == cli.OK
-    said = " ".join(capfd.readouterr().out.split())
+    said = said_by([*REFINE, "--dry-run"], capfd)
     for text in (
         "done before 400: nothing is done to them",
         "new 500 that are not in refined yet",
@@ -280,8 +280,7 @@ def test_a_plan_tells_what_is_done_again_and_why(jobs: SimpleNamespace, capfd: A
 def test_reconcile_only_says_what_it_would_delete_until_it_is_told_to(jobs: SimpleNamespace, capfd: Any) -> None:
     deleted = {"programs": 7, "refined": 5, "quarantine": 0, "annotations": 2}
     jobs.plan = plan(absent=SimpleNamespace(deleted=deleted, left_alone=3))
-    assert cli.run([*REFINE, "--reconcile"]) == cli.OK
-    said = " ".join(capfd.readouterr().out.split())
+    said = said_by([*REFINE, "--reconcile"], capfd)
     for text in (
         "Nothing was written",
         "to delete 7 rows of programs, 5 rows of refined, 2 rows of annotations: of documents that the source has no",

@@ -226,8 +226,7 @@ class AnnotateSlice:
             except Exception as error:
                 if not is_conflict(error):
                     raise
-            self.work.empty.clear()
-            self.work.numbers.clear()
+            commits.forget()
             commits.look(("annotations",))
             # What failed over there gives way to what was answered here.
             new, replaces = self.desk.staged(self._unanswered(rows), "unanswered"), True

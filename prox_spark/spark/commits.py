@@ -57,6 +57,11 @@ class Commits:
             if name not in self.numbers:
                 self.numbers[name] = 0 if name in self.empty else self._last(name)
 
+    def forget(self) -> None:
+        """Forget how far tables were, after another run was found to have written; `look` asks them anew."""
+        self.empty.clear()
+        self.numbers.clear()
+
     def append(self, rows: DataFrame, table: str) -> str:
         """Append rows, and return what `need` takes; raises Overtaken where Delta refuses them."""
         number, note = self._next(table)

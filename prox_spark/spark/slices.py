@@ -119,8 +119,7 @@ class Slice:
 
     def again(self) -> Slice:
         """Return this slice to be done again, by what the tables hold now."""
-        self.work.empty.clear()
-        self.work.numbers.clear()
+        self.desk.commits.forget()
         other = Slice(self.work, self.rows, self.report.slice)
         kept = {name: many for name, many in self.report.counts.items() if name.startswith(DONE_ONCE)}
         other.report = other.report.add(

@@ -95,7 +95,7 @@ def test_kills_in_a_row_leave_the_tables_of_an_undisturbed_run(
             print(f"\n{told(outcomes, verdict)}")
     assert kills(outcomes) == KILLS, "too many jobs ended before their fault came"
     if KILLS >= MANY:
-        points = [one.fault.point for one in outcomes if one.killed and one.fault.point is not None]
+        points = commit_points(outcomes)
         assert len(points) >= AT_COMMITS, "too few of the kills were at a commit"
         assert {"programs", "refined"} <= {point.partition(":")[2] for point in points}, "of one stage only"
 
@@ -124,9 +124,9 @@ def kills(outcomes: list[Outcome]) -> int:
     return sum(one.killed for one in outcomes)
 
 
-def kills_at_commits(outcomes: list[Outcome]) -> int:
-    """How many of them took place at a commit."""
-    return sum(one.killed and one.fault.point is not None for one in outcomes)
+def commit_points(outcomes: list[Outcome]) -> list[str]:
+    """Where those that took place at a commit did."""
+    return [one.fault.point for one in outcomes if one.killed and one.fault.point is not None]
 
 
 def test_the_shipped_refiner_killed_before_what_it_wrote_is_committed_and_while_it_reads(
@@ -242,5 +242,5 @@ def told(outcomes: list[Outcome], verdict: str) -> str:
         rows.append((str(fault.number), fault.command, fault.victim, fault.told, done, one.ended))
     widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    counted = f"seed {SEED}: {kills(outcomes)} kills, {kills_at_commits(outcomes)} of them at a commit"
+    counted = f"seed {SEED}: {kills(outcomes)} kills, {len(commit_points(outcomes))} of them at a commit"
     return "\n".join([*lines, f"{counted}; {verdict}"])

@@ -14,6 +14,7 @@ from prox_spark.errors import SourceError
 from prox_spark.spark import slices
 from prox_spark.spark.job import plan_job
 from prox_spark.spark.removal import HOLDING, remove
+from tests.helpers.commands import said_by
 from tests.helpers.spark_jobs import check_accounts, check_places, contents, keep_answers, page, rows_of, run
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -107,9 +108,7 @@ def test_a_range_of_versions_and_comparing_the_whole(
     spark.sql(f"DELETE FROM delta.`{path}` WHERE doc_id LIKE 'gone%' OR doc_id LIKE 'also%'")
     asked = ["refine", "--source", path, "--tables", tables, "--refiner", "scripted:noise", "--preflight", "off"]
     before, runs = ids_in(spark, tables), len(rows_of(spark, tables, "runs"))
-    capfd.readouterr()
-    assert cli.run([*asked, "--reconcile"]) == cli.OK
-    said = " ".join(capfd.readouterr().out.split())
+    said = said_by([*asked, "--reconcile"], capfd)
     for line in (
         "Nothing was written. A run would do this",
         "to write 1, about",

@@ -38,12 +38,17 @@ def submit(job: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, env=with_home, capture_output=True, text=True, check=False)
 
 
-def test_write_then_execute_as_two_jobs(tmp_path: Path) -> None:
+def pages_in(tmp_path: Path, texts: list[str]) -> list[str]:
+    """Write a file of pages and return the flags that name it, and tables beside it."""
     pages = tmp_path / "pages.jsonl"
-    text = "Home\nA line with more than ten words, so that the page is worth keeping for it alone.\nShare"
-    rows = [{"doc_id": f"d{n}", "text": f"{text}\nPage number {n}, as it came."} for n in range(5)]
+    rows = [{"doc_id": f"d{n}", "text": text} for n, text in enumerate(texts)]
     pages.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    where = ["--source", str(pages), "--format", "jsonl", "--tables", str(tmp_path / "tables")]
+    return ["--source", str(pages), "--format", "jsonl", "--tables", str(tmp_path / "tables")]
+
+
+def test_write_then_execute_as_two_jobs(tmp_path: Path) -> None:
+    text = "Home\nA line with more than ten words, so that the page is worth keeping for it alone.\nShare"
+    where = pages_in(tmp_path, [f"{text}\nPage number {n}, as it came." for n in range(5)])
 
     wrote = submit("write.py", *where, "--refiner", "scripted:short-lines", "--preflight", "off")
     assert wrote.returncode == 0, wrote.stderr
@@ -63,11 +68,8 @@ def test_an_error_is_one_message_and_its_exit_code(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_spent_error_budget_is_exit_code_3_and_what_was_done_stays(tmp_path: Path) -> None:
-    pages = tmp_path / "pages.jsonl"
     text = "Home\nA line with more than ten words, so that the page is worth keeping for it alone."
-    rows = [{"doc_id": f"d{n}", "text": f"{text}\n{'##ERROR##' if n < 25 else n}"} for n in range(30)]
-    pages.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    where = ["--source", str(pages), "--format", "jsonl", "--tables", str(tmp_path / "tables")]
+    where = pages_in(tmp_path, [f"{text}\n{'##ERROR##' if n < 25 else n}" for n in range(30)])
     done = submit("refine.py", *where, "--refiner", "scripted:noise", "--preflight", "off")
     assert done.returncode == 3, done.stderr
     # On stderr Spark's own log has the stream's end as well.
