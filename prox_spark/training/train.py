@@ -19,7 +19,7 @@ from prox_spark.text.prompts import CompactFormat
 from prox_spark.text.tokenize import TextTokenizer
 from prox_spark.training import data
 from prox_spark.training.attention import use_causal_blocks
-from prox_spark.training.batches import Batch, batched, logits
+from prox_spark.training.batches import Batch, batched, half_precision, logits
 from prox_spark.training.calibrate import calibrate, measure, preflight_bounds
 from prox_spark.training.model import LineScorer, load_base
 from prox_spark.training.page import Page
@@ -195,10 +195,11 @@ def _step(
 def losses(model: LineScorer, batch: Batch) -> tuple[Tensor, Tensor]:
     """Loss of the line verdicts, each document's weighted by the root of its lines' weights, and of the documents'.
 
-    In bfloat16 where it is safe. Lines without weight and documents without a verdict count nothing.
+    In bfloat16 where it is safe and the device has it. Lines without weight and documents without a verdict count
+    nothing.
     """
     device = model.device
-    with torch.autocast(device.type, dtype=torch.bfloat16):
+    with half_precision(device):
         found = logits(model, batch)
     lines, documents, shares, known = torch.zeros((), device=device), torch.zeros((), device=device), 0.0, 0
     for (line_logits, document_logit), example in zip(found, batch.examples, strict=True):
