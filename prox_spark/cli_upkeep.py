@@ -38,8 +38,13 @@ def forget(
 def maintain(
     tables: Tables,
     retain_hours: Annotated[
-        float, typer.Option(help="Remove files that no version of the last so many hours needs; under 168 is risky.")
-    ] = 168,
+        float | None,
+        typer.Option(
+            help="Remove files that no version of the last so many hours needs, now and by later calls; under 168 is "
+            "risky. Default: as the tables say, which is 168 if nobody has said.",
+            show_default=False,
+        ),
+    ] = None,
     vacuum: Annotated[bool, typer.Option(help="Without it files are only put together.")] = True,
     cluster: Annotated[bool, typer.Option("--cluster", help="Lay rows out by doc_id; the first time rewrites all.")] = (
         False
@@ -47,8 +52,7 @@ def maintain(
     checkpoints: Checkpoints = None,
 ) -> None:
     """Put small files together and remove old ones; to be scheduled after the jobs, not beside them."""
-    hours = retain_hours if vacuum else None
-    _run("maintain", "putting files together", tables, hours, cluster, checkpoints)
+    _run("maintain", "putting files together", tables, retain_hours, cluster, checkpoints, vacuum)
 
 
 def migrate(tables: Tables) -> None:

@@ -103,7 +103,7 @@ class View:
 
 PROGRAMS = Table(
     "programs",
-    "What refiners wrote: append-only, one row a document, text and write_key",
+    "What refiners wrote: never updated, one row a document, text and write_key",
     ("doc_id", "text_hash", "write_key"),
     (
         Column("doc_id", "STRING", "id of the document in the source", nullable=False),
@@ -160,7 +160,10 @@ REFINED = Table(
         Column("text_hash", "STRING", "sha256 of the source text's bytes", nullable=False),
         Column("write_key", "STRING", "which programs were executed", nullable=False),
         Column(
-            "policy_key", "STRING", "sha256 of policy, guards, caution with its thresholds, and mode", nullable=False
+            "policy_key",
+            "STRING",
+            "sha256 of policy, guards, caution with its thresholds, mode, and the language column",
+            nullable=False,
         ),
         Column("refiner", "STRING", "name and version of the refiner; two are joined by ' + '"),
         Column("policy", "STRING", "strict or gair"),

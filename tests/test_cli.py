@@ -310,7 +310,7 @@ def test_retry_hands_on_what_is_given_and_nothing_else(jobs: SimpleNamespace, ca
     ("arguments", "given"),
     [
         (["forget", "--ids", "ids.txt"], ("ids.txt", "elsewhere")),
-        (["maintain", "--no-vacuum"], (None, False, "elsewhere")),
+        (["maintain", "--no-vacuum"], (None, False, "elsewhere", False)),
     ],
 )
 def test_upkeep_is_told_where_progress_is(jobs: SimpleNamespace, arguments: list[str], given: tuple[Any, ...]) -> None:

@@ -56,6 +56,11 @@ def run_strict(text: str, programs: DocumentPrograms, guards: Guards, dialect: s
     return outcome
 
 
+def drops_document(source: str) -> bool:
+    """Whether the program for a document says to drop it, and has no error."""
+    return _read_document_program(source)[0]
+
+
 def _read_document_program(source: str) -> tuple[bool, _Errors]:
     """Read the program for the document: whether it says to drop it, and its errors. With an error it says nothing.
 

@@ -65,7 +65,8 @@ class Bundle:
         try:
             raw = json.loads(path.read_bytes())
             manifest = Manifest.model_validate(raw)
-        except (ValueError, ValidationError) as error:
+            json.dumps(raw, ensure_ascii=False).encode("utf-8")  # a lone surrogate could not be hashed
+        except (ValueError, ValidationError, RecursionError) as error:
             raise BundleError(f"{path}: {error}") from error
         for name, expected in manifest.files.items():
             _verify(directory, name, expected)

@@ -51,7 +51,9 @@ class Cache:
         self.rows, self.capacity = rows, capacity
         numbers = rows * self.heads * capacity * self.size
         if numbers > self._numbers:
-            self._buffers.clear()  # first, so that old and new are never held together
+            # First, so that old and new are never held together, and what cannot be had is not taken to be there.
+            self._buffers.clear()
+            self._numbers = 0
             self._buffers = {name: self._allocate(numbers) for name in self.names}
             self._numbers = numbers
 

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ class _Found:
 
 
 class DecodeEngine:
-    """Greedy, with a graph as ``prox_spark.training.decoder_graph`` writes it.
+    """Greedy, with a graph as ``prox_spark.training.decoder_graph`` writes it. One thread at a time: others wait.
 
     session: of the graph. A run with one row may have many new tokens; one with several rows has one each.
     end_tokens: ids that end a program.
@@ -92,6 +93,8 @@ class DecodeEngine:
         self.guides = guides
         self.outputs = OUTPUTS if guides is None else (*OUTPUTS, LOGITS)
         self.cache = Cache(session)
+        # The cache is one: a second thread waits until the first one's programs are written.
+        self._alone = Lock()
         had = {i.name for i in session.session.get_inputs()} - set(self.cache.names)
         gives = {o.name for o in session.session.get_outputs()}
         if had != set(INPUTS) or not {*OUTPUTS, LOGITS} <= gives:
@@ -106,17 +109,19 @@ class DecodeEngine:
     def run(self, chunks: Sequence[Chunk]) -> list[Written]:
         """Programs of every chunk. They may have any lengths, and be any number: a row that ends makes room for one."""
         written: list[Written] = [Written()] * len(chunks)
-        for rows, group in self._groups(chunks):
-            self.cache.shape(rows, self._capacity(chunks[group[0]]))
-            for row, truncated in self._decode(chunks, deque(group)):
-                program = self.decode(row.tokens)
-                written[row.index] = Written(program=program, tokens=tuple(row.tokens), truncated=truncated)
+        with self._alone:
+            for rows, group in self._groups(chunks):
+                self.cache.shape(rows, self._capacity(chunks[group[0]]))
+                for row, truncated in self._decode(chunks, deque(group)):
+                    program = self.decode(row.tokens)
+                    written[row.index] = Written(program=program, tokens=tuple(row.tokens), truncated=truncated)
         return written
 
     def prompt_logits(self, chunks: Sequence[Chunk]) -> np.ndarray:
         """Logits for the first new token of every chunk, float32 [chunks, vocabulary]."""
-        self.cache.shape(1, max(map(self._capacity, chunks)))
-        return np.concatenate([self._read(chunk, 0, (*OUTPUTS, LOGITS)).logits for chunk in chunks])
+        with self._alone:
+            self.cache.shape(1, max(map(self._capacity, chunks)))
+            return np.concatenate([self._read(chunk, 0, (*OUTPUTS, LOGITS)).logits for chunk in chunks])
 
     def _capacity(self, chunk: Chunk) -> int:
         return self.cache.capacity_for(len(chunk.token_ids) + self.max_new_tokens)

@@ -41,6 +41,7 @@ class _Text:
         self.lines = split_lines(text)
         self.first_number = first_number
         self.whole = text
+        self._marked: dict[int, bytes] = {}
 
     @property
     def numbers(self) -> list[int]:
@@ -54,7 +55,11 @@ class _Text:
 
     def marked(self, number: int | None) -> bytes:
         """One line as it stands in a string literal; None: all lines."""
-        return self.all_marked if number is None else _marked_line(self.lines[number - self.first_number])
+        if number is None:
+            return self.all_marked
+        if number not in self._marked:  # asked for at every token of a string
+            self._marked[number] = _marked_line(self.lines[number - self.first_number])
+        return self._marked[number]
 
     @cached_property
     def words(self) -> frozenset[str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from prox_spark.program.dialects import get_dialect
 from prox_spark.program.scores import Thresholds
 from prox_spark.refiner import shapes
 from prox_spark.refiner.refiner import RefinerInfo
@@ -35,7 +36,7 @@ class Manifest(BaseModel):
     dialect: Literal["prox", "refinex", "ultrax"]
     languages: tuple[str, ...] = ()
     prompt: dict[str, Any]
-    limits: dict[str, int]
+    limits: dict[str, Annotated[int, Field(ge=1)]]
     end_tokens: tuple[int, ...] = ()
     grammar: bool = False
     precision: Literal["fp32", "fp16", "int8"]
@@ -62,6 +63,10 @@ class Manifest(BaseModel):
             raise ValueError("a bundle that decodes is for documents or for chunks; use two bundles")
         if self.writes == "decode" and "max_new_tokens" not in self.limits:
             raise ValueError("a bundle that decodes needs limits.max_new_tokens")
+        if self.writes == "decode" and "line_prefix" in self.prompt:
+            shown, counted = self.prompt.get("first_line", 0), get_dialect(self.dialect).first_line
+            if shown != counted:
+                raise ValueError(f"prompt.first_line is {shown}, and {self.dialect} counts lines from {counted}")
         if self.writes == "score" and self.grammar:
             raise ValueError("a bundle that scores decodes nothing that a grammar could be for")
         return self

@@ -187,7 +187,9 @@ class ModelRefiner(Refiner):
     def _chunks(self, text: str, document: _Document) -> Iterator[Chunk]:
         """The document's prompts; an error on the way, or a spent budget, becomes the document's."""
         most = self.budget.tokens
-        if most is not None and len(text) * TOKENS_A_CHAR > most:
+        # Where programs are decoded, numbers of lines and templates of chunks count as well: no length in characters
+        # says how many tokens those are, and counting them is little beside decoding.
+        if most is not None and (self.judge is None or len(text) * TOKENS_A_CHAR > most):
             # Counted first: nothing is run of a document that would not be run to its end.
             tokens = 0
             for chunk in self._made(text, document):

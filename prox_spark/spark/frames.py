@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from prox_spark.config import HASH_ID, Caution, GrammarMode, GuardSettings, JobSettings, Mode, Policy, job_settings
 from prox_spark.program.refined import Guards
-from prox_spark.refiner import Refiner
 from prox_spark.schemas import REFINED
 from prox_spark.spark.check import CHECKED, check, repeated_ids, resolve_repeated
 from prox_spark.spark.execute import ExecutePolicy, execute_joined
 from prox_spark.spark.keys import make_policy_key
 from prox_spark.spark.refiners import RefinerSet, describe_refiners
-from prox_spark.spark.write import beside_programs, grammar_of, refiner_paths, write_checked
+from prox_spark.spark.write import Refiners, beside_programs, grammar_of, refiner_paths, write_checked
 
 
 def checked_frame(
@@ -57,7 +54,7 @@ def execute_programs(
     id_column: str = "doc_id",
     text_column: str = "text",
     language_column: str | None = None,
-    refiner: Refiner | str | Sequence[str] | None = None,
+    refiner: Refiners | None = None,
     policy: Policy = "strict",
     mode: Mode = "refine",
     caution: Caution = "balanced",
@@ -81,7 +78,7 @@ def execute_programs(
 
 def refine(
     df: DataFrame,
-    refiner: Refiner | str | Sequence[str],
+    refiner: Refiners,
     *,
     id_column: str = "doc_id",
     text_column: str = "text",

@@ -207,7 +207,8 @@ def run_job(
     run = Run(settings, command, spark or get_spark(), on_progress)
     with explained(settings.tables):
         work = prepare(run.spark, settings, command, run.run_id)
-        work.empty.update(work.tables.create(run.spark, work.source.carried, evolve=settings.evolve))
+        fitting = command != "write"  # which never looks at carried columns; whoever executes says what becomes of them
+        work.empty.update(work.tables.create(run.spark, work.source.carried, evolve=settings.evolve, fitting=fitting))
         if work.programs_in != work.tables:
             work.empty.discard("programs")  # that is said of the tables' own, which nobody reads
         work = bound_to_tables(run.spark, work)

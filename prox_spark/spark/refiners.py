@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 
 from prox_spark.config import GrammarMode, JobSettings
 from prox_spark.errors import ConfigError
+from prox_spark.program.execute import primary_language
 from prox_spark.program.scores import Thresholds
 from prox_spark.refiner import Refiner, RefinerInfo
 from prox_spark.spark.keys import make_write_key
@@ -97,8 +98,7 @@ def describe_refiners(paths: tuple[str, ...], identify: bool = True, grammar: Gr
     if len(infos) == 2:
         _need_pair(infos[0], infos[1])
     last = infos[-1]
-    languages = [set(info.languages) for info in infos if info.languages]
-    common = tuple(sorted(set.intersection(*languages))) if languages else ()
+    common = _common_languages(infos)
     identified = common if identify else ()
     fingerprints = tuple(info.fingerprint for info in infos)
     by_grammar = tuple(info.decodes_by_grammar(grammar) for info in infos)
@@ -115,6 +115,18 @@ def describe_refiners(paths: tuple[str, ...], identify: bool = True, grammar: Gr
         identified=identified,
         grammar=grammar,
     )
+
+
+def _common_languages(infos: Sequence[RefinerInfo]) -> tuple[str, ...]:
+    """Return the languages that all refiners were made for, `en-GB` as `en` where they differ; empty: any."""
+    said = [info.languages for info in infos if info.languages]
+    if len({frozenset(languages) for languages in said}) <= 1:
+        return tuple(sorted(said[0])) if said else ()
+    common = set.intersection(*({primary_language(language) for language in languages} for languages in said))
+    if not common:
+        both = " and ".join(f"{info.name} ({', '.join(info.languages)})" for info in infos)
+        raise ConfigError(f"the two refiners were made for different languages: {both}")
+    return tuple(sorted(common))
 
 
 def find_refiners(spark: SparkSession, settings: JobSettings, tables: Tables) -> RefinerSet:

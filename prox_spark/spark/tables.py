@@ -138,10 +138,12 @@ class Tables:
         carried: Sequence[StructField] = (),
         names: Sequence[str] = REFINE_TABLES,
         evolve: bool = False,
+        fitting: bool = True,
     ) -> set[str]:
         """Create what is missing of these tables, and return the names of those.
 
-        evolve: add the carried columns that a table lacks. Raises SchemaError where a table that is there has a column
+        evolve: add the carried columns that a table lacks. fitting: look at carried columns in tables that are there;
+        without it only what is created gets them. Raises SchemaError where a table that is there has a column
         of another type, or lacks one, unless that is a carried one and `evolve`.
         """
         if not self.in_directory:
@@ -150,7 +152,7 @@ class Tables:
         for name in names:
             extra = carried if name == "refined" else ()
             if self.exists(spark, name):
-                self._fit(spark, name, extra, evolve)
+                self._fit(spark, name, extra if fitting else (), evolve)
                 continue
             try:
                 self._create(spark, name, extra)

@@ -80,18 +80,20 @@ def forget(spark: SparkSession, location: str, ids: str, checkpoints: str | None
 def maintain(
     spark: SparkSession,
     location: str,
-    hours: float | None = SAFE_HOURS,
+    hours: float | None = None,
     cluster: bool = False,
     checkpoints: str | None = None,
+    vacuum: bool = True,
 ) -> list[Upkeep]:
     """Put the small files of every table under ``location`` together, and remove the files of older versions.
 
     What runs that were killed had staged between two commits goes as well, so no job may run on the tables meanwhile.
     cluster: lay rows out by doc_id (Delta's liquid clustering), from now on and by every later call; the first one
     rewrites the tables. ConfigError where this runtime has none.
-    hours: files that no version of the last so many hours needs are removed; None removes none. Below 168 hours a job
-    or a query that runs meanwhile may fail, and time travel ends sooner. Any number but 0 and 168 becomes the tables'
-    property `delta.deletedFileRetentionDuration`, and stays.
+    hours: files that no version of the last so many hours needs are removed; default: as many as the tables' property
+    `delta.deletedFileRetentionDuration` says, which is 168 where nobody has set it. Any number but 0 becomes that
+    property, and stays. Below 168 hours a job or a query that runs meanwhile may fail, and time travel ends sooner.
+    vacuum: without it no file of an older version is removed.
     checkpoints: where runs kept their progress, if not under the tables; what they had staged there goes.
     Raises SourceError where there are no tables, ConfigError for negative hours, BusyError where a job wrote to the
     tables all the same.
@@ -110,7 +112,7 @@ def maintain(
                 if cluster and holding:
                     _cluster(spark, name)
                 spark.sql(f"OPTIMIZE {name}")
-                if hours is not None:
+                if vacuum:
                     _vacuum(spark, name, hours)
 
             done.append(Upkeep(table, 0, *_measured(spark, tables, table, put_together)))
@@ -192,20 +194,20 @@ def _measured(spark: SparkSession, tables: Tables, table: str, action: Callable[
     return before[0], after[0], before[1], after[1]
 
 
-def _vacuum(spark: SparkSession, name: str, hours: float) -> None:
+def _vacuum(spark: SparkSession, name: str, hours: float | None) -> None:
     """Remove files of older versions."""
-    if hours not in (0, SAFE_HOURS):
+    if hours:
         # From the statement itself newer Deltas take 0 hours alone, and pass over any other number with a warning.
         kept = f"interval {round(hours * 3600)} seconds"
         spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ('delta.deletedFileRetentionDuration' = '{kept}')")
     with _short_retention(spark, hours):
-        spark.sql(f"VACUUM {name} RETAIN {hours} HOURS")
+        spark.sql(f"VACUUM {name}" + ("" if hours is None else f" RETAIN {hours} HOURS"))
 
 
 @contextmanager
-def _short_retention(spark: SparkSession, hours: float) -> Iterator[None]:
+def _short_retention(spark: SparkSession, hours: float | None) -> Iterator[None]:
     """Delta refuses less than a week unless its check is off; it is on again afterwards."""
-    if hours >= SAFE_HOURS:
+    if hours is None or hours >= SAFE_HOURS:
         yield
         return
     before = spark.conf.get(_CHECK, "true")

@@ -12,9 +12,10 @@ from prox_spark.config import GrammarMode
 from prox_spark.errors import BundleError, ConfigError, DeviceError
 from prox_spark.program.execute import primary_language
 from prox_spark.program.programs import DocumentPrograms
+from prox_spark.program.strict import drops_document
 from prox_spark.refiner import Refiner
 from prox_spark.refiner.budget import NO_BOUND, Budget, describe, of_a_text
-from prox_spark.text.language import identify
+from prox_spark.text.language import identify, need_identifier
 
 # These are no text's fault: the task fails, Spark tries it elsewhere, and in the end the job says why.
 FATAL = (BundleError, ConfigError, DeviceError)
@@ -25,6 +26,10 @@ MAX_WAITING = 512
 
 # Refiners of this process, which Spark keeps for the next tasks: (fingerprint, device, grammar) -> refiner.
 _LOADED: dict[tuple[str, str, str], Refiner] = {}
+
+
+class _SourceError(Exception):
+    """What reading the next text raised, as its cause: the fault of no text and of no refiner, so the task fails."""
 
 
 def load_refiners(
@@ -39,9 +44,11 @@ def load_refiners(
     budget: what each of them may take for one document. grammar: as in `Refiner.load`.
     """
     name, device_id, threads = task_device(device)
+    keys = [(fingerprint, f"{name}:{device_id}", grammar) for fingerprint in fingerprints]
+    for old in set(_LOADED).difference(keys):
+        del _LOADED[old]  # a session that compares refiners would hold all of them, caches included
     refiners = []
-    for path, fingerprint in zip(paths, fingerprints, strict=True):
-        key = (fingerprint, f"{name}:{device_id}", grammar)
+    for path, fingerprint, key in zip(paths, fingerprints, keys, strict=True):
         if key not in _LOADED:
             refiner = Refiner.load(path, name, device_id=device_id, threads=threads, grammar=grammar)
             if refiner.fingerprint != fingerprint:
@@ -88,24 +95,25 @@ def write_known(
 ) -> Iterator[DocumentPrograms]:
     """Yield the texts' programs in order; a text in another language than these reaches no refiner.
 
-    A text whose language is not certain is taken for one of these. No languages: nothing is identified.
+    A text whose language is not certain is taken for one of these; one that the identifier fails on gets an error row.
+    No languages: nothing is identified. Raises ConfigError where the identifier cannot be had.
     """
     if not languages:
         yield from write_all(refiners, texts)
         return
     known = {primary_language(language) for language in languages}
+    need_identifier()
     source = iter(texts)
-    # In the order of the texts: what is known of each, and whether its programs are to come from the refiners.
-    waiting: deque[tuple[str | None, bool]] = deque()
+    # In the order of the texts: what is known of each; None as programs: they are to come from the refiners.
+    waiting: deque[tuple[str | None, DocumentPrograms | None]] = deque()
     ended = False
 
     def feed() -> Iterator[str]:
         nonlocal ended
         for text in source:
-            language = identify(text)
-            asked = language is None or primary_language(language) in known
-            waiting.append((language, asked))
-            if asked:
+            language, programs = _identified(text, known)
+            waiting.append((language, programs))
+            if programs is None:
                 yield text
             elif len(waiting) >= MAX_WAITING:
                 return  # what waits is handed on before more of a long row of other languages is read
@@ -118,30 +126,51 @@ def write_known(
         yield from _passed_over(waiting)
 
 
-def _passed_over(waiting: deque[tuple[str | None, bool]]) -> Iterator[DocumentPrograms]:
+def _identified(text: str, known: set[str]) -> tuple[str | None, DocumentPrograms | None]:
+    """The text's language, and its programs if no refiner is to be asked."""
+    try:
+        language = identify(text)
+    except FATAL:
+        raise
+    except BaseException as error:
+        if not of_a_text(error):
+            raise
+        return None, DocumentPrograms(None, (), error=describe(error))
+    asked = language is None or primary_language(language) in known
+    return language, None if asked else DocumentPrograms(None, (), language=language)
+
+
+def _passed_over(waiting: deque[tuple[str | None, DocumentPrograms | None]]) -> Iterator[DocumentPrograms]:
     """Take what stands before the next text that a refiner was asked about."""
-    while waiting and not waiting[0][1]:
-        yield DocumentPrograms(None, (), language=waiting.popleft()[0])
+    while waiting and (programs := waiting[0][1]) is not None:
+        waiting.popleft()
+        yield programs
 
 
 def write_safely(refiner: Refiner, texts: Iterable[str]) -> Iterator[DocumentPrograms]:
     """Yield the texts' programs in order, whatever the refiner does: a text that makes it raise gets an error row.
 
     A refiner reads ahead; when it raises, the texts that it still owes are tried one by one, then it starts afresh.
+    What the texts' own iterator raises is raised.
     """
     source = iter(texts)
     owed: deque[str] = deque()
 
     def feed() -> Iterator[str]:
-        for text in source:
-            owed.append(text)
-            yield text
+        try:
+            for text in source:
+                owed.append(text)
+                yield text
+        except Exception as error:
+            raise _SourceError(str(error)) from error
 
     while True:
         try:
             for programs in refiner.write(feed()):
                 owed.popleft()
                 yield programs
+        except _SourceError as error:
+            raise (error.__cause__ or error) from None
         except FATAL:
             raise
         except BaseException as error:
@@ -196,7 +225,7 @@ def _dropped(refiner: Refiner, programs: DocumentPrograms) -> bool:
         return True
     if programs.doc_score is not None and refiner.thresholds:
         return programs.doc_score >= max(t.document for t in refiner.thresholds.values())
-    return programs.doc_program is not None and programs.doc_program.startswith("drop_doc")
+    return programs.doc_program is not None and drops_document(programs.doc_program)
 
 
 def _joined(document: DocumentPrograms, chunks: DocumentPrograms) -> DocumentPrograms:

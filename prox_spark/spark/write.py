@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -12,6 +13,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from prox_spark.config import GrammarMode
+from prox_spark.errors import ConfigError, EngineError
 from prox_spark.program.programs import DocumentPrograms
 from prox_spark.refiner import Refiner
 from prox_spark.refiner.budget import NO_BOUND, Budget
@@ -53,7 +55,7 @@ class WriteUdf:
             for whole in batches:
                 for batch in arrow.bounded(whole):
                     for doc_id, text_hash, text in zip(*batch.columns[:3], strict=True):
-                        keys.append((doc_id, text_hash, text if self.passing else None))
+                        keys.append((doc_id.as_py(), text_hash.as_py(), text if self.passing else None))
                         yield text.as_py()
 
         stream = texts()
@@ -78,11 +80,14 @@ class WriteUdf:
                 ready, size = [], 0
         if ready:
             yield self._batch([keys.popleft() for _ in ready], ready)
+        if keys:
+            # Never seen. Were it to happen, a row too few would be a document lost, and programs beside the wrong ids.
+            raise EngineError(f"the refiner wrote nothing for {len(keys)} documents of this task")
 
     def _batch(self, keys: list[tuple[Any, Any, Any]], rows: list[DocumentPrograms]) -> pa.RecordBatch:
         columns = {
-            "doc_id": pa.array([key[0] for key in keys], pa.string()),
-            "text_hash": pa.array([key[1] for key in keys], pa.string()),
+            "doc_id": arrow.column([key[0] for key in keys], pa.string()),
+            "text_hash": arrow.column([key[1] for key in keys], pa.string()),
             "doc_program": arrow.column([row.doc_program for row in rows], pa.string()),
             "doc_score": pa.array([row.doc_score for row in rows], pa.float32()),
             "chunks": arrow.structs([row.chunks for row in rows], arrow.CHUNK_FIELDS),
@@ -92,7 +97,7 @@ class WriteUdf:
             "language": pa.array([row.language for row in rows], pa.string()),
         }
         if self.passing:
-            columns["text"] = pa.array([key[2] for key in keys], pa.string())
+            columns["text"] = pa.array([key[2] for key in keys]).cast(pa.string())
         return pa.RecordBatch.from_pydict(columns)
 
 
@@ -144,25 +149,44 @@ def as_programs(written: DataFrame, refiners: RefinerSet, run_id: str | None, wr
     return rows.select(*PROGRAMS.names)
 
 
-def refiner_paths(refiner: Refiner | str | Sequence[str]) -> tuple[str, ...]:
-    """Return what the workers are to load: of a name, a path, two of them, or a refiner of this process by its name."""
-    if isinstance(refiner, Refiner):
-        # A refiner of a bundle knows its directory; one of rules is loaded by its name.
-        bundle = getattr(refiner, "bundle", None)
-        return (str(bundle.directory) if bundle is not None else refiner.name,)
-    if isinstance(refiner, str):
-        return (refiner,)
-    return tuple(str(path) for path in refiner)
+Refiners = Refiner | str | Path | Sequence[Refiner | str | Path]
 
 
-def grammar_of(refiner: Refiner | str | Sequence[str], grammar: GrammarMode) -> GrammarMode:
-    """Return what the workers are to be told of the grammar; of a refiner of this process, what it was told itself."""
-    return refiner.grammar if grammar == "auto" and isinstance(refiner, Refiner) else grammar
+def refiner_paths(refiner: Refiners) -> tuple[str, ...]:
+    """Return what the workers are to load: names, paths, or of refiners of this process what they were loaded by."""
+    return tuple(map(_path_of, _each(refiner)))
+
+
+def grammar_of(refiner: Refiners, grammar: GrammarMode) -> GrammarMode:
+    """Return what the workers are to be told of the grammar; of refiners of this process, what they were told.
+
+    Raises ConfigError where two of them were told differently.
+    """
+    told = {one.grammar for one in _each(refiner) if isinstance(one, Refiner)}
+    if grammar != "auto" or not told:
+        return grammar
+    if len(told) > 1:
+        raise ConfigError(
+            "one refiner was loaded with another grammar than the other; say with grammar which it is to be"
+        )
+    return told.pop()
+
+
+def _each(refiner: Refiners) -> Sequence[Refiner | str | Path]:
+    return [refiner] if isinstance(refiner, (Refiner, str, Path)) else refiner
+
+
+def _path_of(refiner: Refiner | str | Path) -> str:
+    if not isinstance(refiner, Refiner):
+        return str(refiner)
+    # A refiner of a bundle knows its directory; one of rules is loaded by its name.
+    bundle = getattr(refiner, "bundle", None)
+    return str(bundle.directory) if bundle is not None else refiner.name
 
 
 def write_programs(
     df: DataFrame,
-    refiner: Refiner | str | Sequence[str],
+    refiner: Refiners,
     *,
     id_column: str = "doc_id",
     text_column: str = "text",

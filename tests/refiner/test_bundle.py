@@ -13,6 +13,7 @@ from prox_spark.refiner import bundle as bundles
 from prox_spark.refiner.bundle import Bundle, write_bundle
 from prox_spark.refiner.onnx_files import external_files
 from prox_spark.refiner.refiner import Refiner
+from prox_spark.text.templates import PROX_CHUNK
 from tests.helpers.tiny_models import decode_bundle, read_manifest, score_bundle
 
 
@@ -198,11 +199,30 @@ def test_what_is_no_graph_is_refused(tmp_path: Path, content: bytes) -> None:
         ({"writes": "decode", "level": "chunk"}, "end_tokens"),
         ({"writes": "decode", "level": "both", "end_tokens": [2]}, "use two bundles"),
         ({"writes": "decode", "level": "chunk", "end_tokens": [2]}, "max_new_tokens"),
+        ({"limits": {"window_tokens": -5}}, "limits.window_tokens"),
+        ({"card": {"from": "\ud800"}}, "surrogates not allowed"),
+        (
+            {
+                "writes": "decode",
+                "level": "chunk",
+                "end_tokens": [2],
+                "limits": {"max_new_tokens": 9},
+                "dialect": "ultrax",
+                "prompt": PROX_CHUNK,
+            },
+            "prompt.first_line is 0, and ultrax counts lines from 1",
+        ),
     ],
 )
 def test_a_manifest_that_makes_no_sense_is_refused(bundle: Bundle, changes: dict[str, object], message: str) -> None:
     change(bundle, **changes)
     with pytest.raises(BundleError, match=message):
+        Bundle.load(bundle.directory)
+
+
+def test_a_manifest_that_is_nested_without_end_is_refused(bundle: Bundle) -> None:
+    (bundle.directory / "refiner.json").write_text('{"card": ' + "[" * 100_000, encoding="utf-8")
+    with pytest.raises(BundleError, match="recursion"):
         Bundle.load(bundle.directory)
 
 

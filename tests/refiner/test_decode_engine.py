@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from prox_spark.errors import EngineError
 from prox_spark.refiner.bundle import Bundle
+from prox_spark.refiner.cache import Cache
 from prox_spark.refiner.decode import CACHE_BYTES, PIECE_TOKENS, DecodeEngine
 from prox_spark.refiner.device import open_session
 from prox_spark.refiner.refiner import Refiner
@@ -167,3 +169,28 @@ def test_another_graph_is_refused(tmp_path: Path) -> None:
     scorer(tmp_path / "m.onnx", 300)
     with pytest.raises(EngineError, match="not a decoder with a cache"):
         DecodeEngine(open_session(tmp_path / "m.onnx", "cpu"), [2], 4, lambda ids: "")
+
+
+def test_memory_that_could_not_be_had_is_asked_for_again(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine whose cache was refused the room for long prompts still writes short ones."""
+    one, allocate = engine(bundle, rows=4), Cache._allocate
+    short, long = (Chunk(0, 0, 0, False, tuple(range(3, 3 + tokens)), text="a") for tokens in (5, 900))
+    expected = one.run([short] * 2)
+
+    def refused(cache: Cache, numbers: int) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(Cache, "_allocate", refused)
+    with pytest.raises(MemoryError):
+        one.run([long] * 4)
+    monkeypatch.setattr(Cache, "_allocate", allocate)
+    assert one.run([short] * 2) == expected
+
+
+def test_two_threads_do_not_write_into_each_others_cache(bundle: Bundle) -> None:
+    one = engine(bundle, rows=3)
+    chunks = prompts(bundle)
+    expected = [one.run([chunk])[0] for chunk in chunks]
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(one.run, [chunks] * 8):
+            assert found == expected

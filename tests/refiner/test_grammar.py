@@ -15,6 +15,7 @@ from prox_spark.program.programs import ChunkProgram, DocumentPrograms
 from prox_spark.program.refined import Guards
 from prox_spark.program.strict import run_strict
 from prox_spark.program.writer import write_program
+from prox_spark.refiner import grammar as grammars
 from prox_spark.refiner.grammar import Grammar
 from prox_spark.text.chunks import Chunk
 
@@ -188,3 +189,17 @@ def test_calls_of_other_dialects(dialect: str, program: str, taken: bool) -> Non
     assert takes(grammar_of(dialect, 0, 7), program) is taken
     if taken:
         assert errors_of(program, dialect, 0, 7) == []
+
+
+def test_a_long_line_is_put_in_order_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every byte of a string asks where it stands in its line."""
+    asked: list[str] = []
+    real = grammars._marked_line
+    monkeypatch.setattr(grammars, "_marked_line", lambda line: asked.append(line) or real(line))
+    line = "a long line of a page " * 300
+    grammar = Grammar("refinex", "chunk", Chunk(0, 0, 0, False, (), text=line))
+    state = grammar.advance(grammar.start, b'remove_str(0, "')
+    for byte in b"a long line of a page":
+        assert state is not None
+        state = grammar.advance(state, bytes([byte]))
+    assert state is not None and len(asked) <= 2

@@ -253,6 +253,33 @@ def test_two_refiners_are_one_name_and_travel_through_runs() -> None:
         describe_refiners(("scripted:nothing",))
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "common"),
+    [
+        ((), (), ()),
+        (("en",), (), ("en",)),
+        (("en", "de"), ("de", "en"), ("de", "en")),
+        (("en-GB",), ("en-GB",), ("en-GB",)),
+        (("en", "de"), ("en-US",), ("en",)),
+    ],
+)
+def test_two_refiners_read_the_languages_that_both_were_made_for(
+    tmp_path: Path, first: tuple[str, ...], second: tuple[str, ...], common: tuple[str, ...]
+) -> None:
+    decode_bundle(tmp_path / "document", level="document", languages=first)
+    decode_bundle(tmp_path / "chunk", languages=second)
+    found = describe_refiners((str(tmp_path / "document"), str(tmp_path / "chunk")))
+    assert found.languages == found.identified == common
+
+
+def test_two_refiners_for_different_languages_do_not_fit(tmp_path: Path) -> None:
+    """No common language must not come to mean any language."""
+    decode_bundle(tmp_path / "document", level="document", languages=["en"])
+    decode_bundle(tmp_path / "chunk", languages=["de"])
+    with pytest.raises(ConfigError, match=r"different languages: tiny-decode \(en\) and tiny-decode \(de\)"):
+        describe_refiners((str(tmp_path / "document"), str(tmp_path / "chunk")))
+
+
 def test_delta_fits_the_spark_that_is_installed() -> None:
     assert delta_package("4.1.4") == "io.delta:delta-spark_4.1_2.13:4.4.0"
     assert delta_package("3.5.8") == "io.delta:delta-spark_2.12:3.3.2"

