@@ -21,6 +21,7 @@ from prox_spark.text.chunks import Chunk
 INPUTS = ("input_ids", "seqlens_k", "total_sequence_length")
 OUTPUTS = ("next_token", "finite")
 LOGITS = "logits"
+NOT_A_NUMBER = "the graph gave a logit that is not a number"
 # Most prompt tokens in one run. On a CPU short pieces stay in its caches, and a piece attends only to what stands
 # before its end: 700 tokens in pieces of 256 take 15% less time than at once. On a GPU one run is better than three.
 PIECE_TOKENS = {"cpu": 256, "cuda": 2048}
@@ -33,7 +34,8 @@ class _Row:
     """A prompt whose program is being written.
 
     index: of the chunk. length: tokens in the cache. tokens: written so far. waiting: the last of these, which are not
-    in the cache yet: one that was chosen, and those that it forced. guide: keeps the program to the grammar.
+    in the cache yet: one that was chosen, and those that it forced. guide: keeps the program to the grammar. error: why
+    it ended without a program.
     """
 
     index: int
@@ -41,6 +43,7 @@ class _Row:
     tokens: list[int] = field(default_factory=list)
     waiting: list[int] = field(default_factory=list)
     guide: Guide | None = None
+    error: str | None = None
 
 
 @dataclass
@@ -54,6 +57,12 @@ class _Found:
         """The best next token of every row, int64 [rows]."""
         tokens: np.ndarray = self.values[0].numpy()
         return tokens
+
+    @cached_property
+    def finite(self) -> np.ndarray:
+        """Whether all logits of a row are numbers, bool [rows]."""
+        finite: np.ndarray = self.values[1].numpy()
+        return finite
 
     @cached_property
     def logits(self) -> np.ndarray:
@@ -113,15 +122,22 @@ class DecodeEngine:
             for rows, group in self._groups(chunks):
                 self.cache.shape(rows, self._capacity(chunks[group[0]]))
                 for row, truncated in self._decode(chunks, deque(group)):
-                    program = self.decode(row.tokens)
-                    written[row.index] = Written(program=program, tokens=tuple(row.tokens), truncated=truncated)
+                    written[row.index] = self._written(row, truncated)
         return written
 
     def prompt_logits(self, chunks: Sequence[Chunk]) -> np.ndarray:
         """Logits for the first new token of every chunk, float32 [chunks, vocabulary]."""
         with self._alone:
             self.cache.shape(1, max(map(self._capacity, chunks)))
-            return np.concatenate([self._read(chunk, 0, (*OUTPUTS, LOGITS)).logits for chunk in chunks])
+            found = [self._read(chunk, 0, (*OUTPUTS, LOGITS)) for chunk in chunks]
+        if not all(one.finite.all() for one in found):
+            raise EngineError(NOT_A_NUMBER)
+        return np.concatenate([one.logits for one in found])
+
+    def _written(self, row: _Row, truncated: bool) -> Written:
+        if row.error is not None:
+            return Written(error=row.error)
+        return Written(program=self.decode(row.tokens), tokens=tuple(row.tokens), truncated=truncated)
 
     def _capacity(self, chunk: Chunk) -> int:
         return self.cache.capacity_for(len(chunk.token_ids) + self.max_new_tokens)
@@ -176,6 +192,9 @@ class DecodeEngine:
 
         found: what a run gave, for this row at ``place``.
         """
+        if not found.finite[place]:
+            row.error = f"{EngineError.__name__}: {NOT_A_NUMBER}"  # of this row: those beside it go on
+            return False
         token: int | None = int(found.tokens[place])
         if row.guide is not None:
             token = row.guide.choose(int(found.tokens[place]), lambda: found.logits[place])
@@ -253,7 +272,4 @@ class DecodeEngine:
             binding.bind_output(name, *at)
         self.cache.bind(binding, first, len(ids))
         self.session.session.run_with_iobinding(binding, None if outputs else self.only_cache)
-        found = _Found(binding.get_outputs()[: len(outputs)])
-        if outputs and not found.values[1].numpy().all():
-            raise EngineError("the graph gave a logit that is not a number")
-        return found
+        return _Found(binding.get_outputs()[: len(outputs)])

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
+from onnx import numpy_helper
 
 from prox_spark.errors import EngineError
 from prox_spark.refiner.bundle import Bundle
@@ -194,3 +197,28 @@ def test_two_threads_do_not_write_into_each_others_cache(bundle: Bundle) -> None
     with ThreadPoolExecutor(4) as pool:
         for found in pool.map(one.run, [chunks] * 8):
             assert found == expected
+
+
+def test_a_row_that_comes_to_no_numbers_ends_alone(bundle: Bundle, tmp_path: Path) -> None:
+    """A token whose embedding is not a number, in one prompt of several."""
+    poison, vocabulary = 5, llama_tokenizer().get_vocab_size()
+    model = onnx.load(str(bundle.graph))
+    embeddings = next(weight for weight in model.graph.initializer if weight.dims[:1] == [vocabulary])
+    values = numpy_helper.to_array(embeddings).copy()
+    values[poison] = np.nan
+    embeddings.CopyFrom(numpy_helper.from_array(values, embeddings.name))
+    onnx.save(model, str(tmp_path / "model.onnx"))
+    session = open_session(tmp_path / "model.onnx", "cpu", threads=1)
+    hurt = DecodeEngine(session, bundle.manifest.end_tokens, 12, bundle.tokenizer().decode, rows=3)
+    chunks = prompts(bundle)
+    assert not any(poison in chunk.token_ids for chunk in chunks)
+    expected = engine(bundle, rows=3).run(chunks)
+    assert not any(poison in written.tokens for written in expected)
+    first = chunks[0]
+    bad = replace(first, token_ids=(*first.token_ids[:-1], poison))
+    found = hurt.run([bad, *chunks[:3], bad, *chunks[3:]])
+    assert [n for n, written in enumerate(found) if written.error] == [0, 4]
+    assert found[0].error == "EngineError: the graph gave a logit that is not a number"
+    assert [written for written in found if not written.error] == expected
+    with pytest.raises(EngineError, match="not a number"):
+        hurt.prompt_logits([first, bad])
