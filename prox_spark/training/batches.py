@@ -69,6 +69,15 @@ def batched(examples: Iterable[Example], tokens_a_step: int, padded_tokens: int)
             waiting = []
 
 
+def half_precision(device: torch.device) -> torch.autocast:
+    """Products in bfloat16 where the device has them.
+
+    A CPU without them would take seventy times as long as in float32 (measured on one with AVX2).
+    """
+    possible = device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=possible)
+
+
 def line_vectors(model: LineScorer, batch: Batch) -> tuple[Tensor, ...]:
     """For every document what the backbone says at the ends of its lines, float32 [lines, WIDTH]."""
     device = model.device

@@ -17,7 +17,7 @@ from prox_spark.refiner.shapes import line_shapes
 from prox_spark.text.chunks import Chunk
 from prox_spark.text.prompts import CompactFormat
 from prox_spark.training.clean import clean
-from prox_spark.training.negatives import negative
+from prox_spark.training.negatives import REFLOWED, negative
 from prox_spark.training.page import Page
 from prox_spark.training.recipe import Recipe
 from prox_spark.training.records import is_page, read_records
@@ -154,8 +154,8 @@ def _forgiving(page: Page, recipe: Recipe) -> Page:
 
 def _negative(pages: list[Page], chance: random.Random, foreign: Sequence[str]) -> Page:
     """A document worth dropping. Its short lines are boilerplate as well; of its long ones nobody knows."""
-    _, lines = negative(pages, chance, foreign)
-    weights = (_NEGATIVE_WEIGHT if len(line.split()) <= _SHORT_WORDS else 0.0 for line in lines)
+    kind, lines = negative(pages, chance, foreign)
+    weights = (_NEGATIVE_WEIGHT if kind != REFLOWED and len(line.split()) <= _SHORT_WORDS else 0.0 for line in lines)
     return Page.made(lines, True, weights)
 
 

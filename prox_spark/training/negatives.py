@@ -23,6 +23,8 @@ Generator = Callable[[Sequence[Page], Random], list[str]]
 TEMPLATES = load_templates("training")
 _TRIES = 20
 _TEASER_WORDS = 14
+# The kind of documents whose lines are not those of what they were made from.
+REFLOWED = "reflowed"
 # Shares of documents that go on with one of another kind, and whose words are in lines of another length.
 _JOINED, _REFLOWED = 0.15, 0.1
 _WORD = re.compile(r"[^\W\d_]{4,}")
@@ -39,7 +41,7 @@ def negative(pages: Sequence[Page], chance: Random, foreign: Sequence[str] = ())
         lines = [*lines[: _length(chance)], *_one(pages, chance, foreign)[1]]
     if chance.random() < _REFLOWED:
         # A list of anything stands in columns or in one line, as its page's layout had it.
-        lines = _as_lines(" ".join(lines).split(), chance)
+        kind, lines = REFLOWED, _as_lines(" ".join(lines).split(), chance)
     lines = [line for line in lines if line.strip()]
     return kind, lines[:MAX_LINES] or ["404 Not Found"]
 

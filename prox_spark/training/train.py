@@ -19,7 +19,7 @@ from prox_spark.text.prompts import CompactFormat
 from prox_spark.text.tokenize import TextTokenizer
 from prox_spark.training import data
 from prox_spark.training.attention import use_causal_blocks
-from prox_spark.training.batches import Batch, batched, logits
+from prox_spark.training.batches import Batch, batched, half_precision, logits
 from prox_spark.training.calibrate import calibrate, measure, preflight_bounds
 from prox_spark.training.document_head import fit_document_head
 from prox_spark.training.model import FEATURES, LineScorer, load_base
@@ -97,7 +97,8 @@ def train(
         if progress.step % recipe.evaluate_every == 0:
             log.write(step=progress.step, **validate(model, prompt, development, recipe.development_pages))
     model.load_state_dict(_mean_of_branches(directory, recipe))
-    log.write(step=progress.step, verdict_fitted_on=fit_document_head(model, batches, recipe.verdict_tokens))
+    documents = fit_document_head(model, _told(batches, log), recipe.verdict_tokens)
+    log.write(step=progress.step, verdict_fitted_on=documents)
     # In full precision, which a bundle's 8 bits are nearer to than bfloat16 is: harm is counted in single pages here.
     scored = score_pages(model, prompt, development, fast=False)
     thresholds = calibrate(scored, score_gold(model, prompt, development, fast=False))
@@ -177,6 +178,15 @@ def _batches(
             )
 
 
+def _told(batches: Iterator[Batch], log: Log) -> Iterator[Batch]:
+    """Batches, with a line in the log for each that is done with: there are hundreds of them."""
+    tokens = 0
+    for batch in batches:
+        yield batch
+        tokens += batch.tokens
+        log.write(verdict_tokens=tokens)
+
+
 def _done(recipe: Recipe, progress: Progress) -> float:
     """Share of the path to a branch's end; whichever of tokens and minutes is nearer to its end decides."""
     return max(progress.tokens / recipe.tokens, progress.seconds / (60 * recipe.minutes))
@@ -222,10 +232,11 @@ def _step(
 def losses(model: LineScorer, batch: Batch) -> tuple[Tensor, Tensor]:
     """Loss of the line verdicts, each document's weighted by the root of its lines' weights, and of the documents'.
 
-    In bfloat16 where it is safe. Lines without weight and documents without a verdict count nothing.
+    In bfloat16 where it is safe and the device has it. Lines without weight and documents without a verdict count
+    nothing.
     """
     device = model.device
-    with torch.autocast(device.type, dtype=torch.bfloat16):
+    with half_precision(device):
         found = logits(model, batch)
     lines, documents, shares, known = torch.zeros((), device=device), torch.zeros((), device=device), 0.0, 0
     for (line_logits, document_logit), example in zip(found, batch.examples, strict=True):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 
 from prox_spark.text.prompts import CompactFormat
-from prox_spark.training.batches import collate, logits
+from prox_spark.training.batches import collate, half_precision, logits
 from prox_spark.training.calibrate import Scored, mean_f1, measure
 from prox_spark.training.data import RENDERINGS, example
 from prox_spark.training.model import LineScorer
@@ -23,11 +24,11 @@ def line_scores(
 ) -> tuple[list[float], float]:
     """Probability for every line of a page that it is to be removed, and for the page that nothing is worth keeping.
 
-    fast: in bfloat16, else in float32.
+    fast: in bfloat16 where the device has it, else in float32.
     """
     model.eval()
     page = Page.made(lines, False, [1.0] * len(lines))
-    with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=fast):
+    with half_precision(model.device) if fast else nullcontext():
         ((found, nothing),) = logits(model, collate([example(page, prompt)], _PADDED_TOKENS))
     return torch.sigmoid(found.float()).tolist(), float(torch.sigmoid(nothing.float()))
 

@@ -48,11 +48,16 @@ def test_cautious_drops_no_page_with_something_worth_keeping(scored: list[Scored
 
 
 def test_a_site_with_many_pages_counts_as_one(scored: list[Scored]) -> None:
-    """Nine sites of two pages, and one of eighty; the verdict is wrong of one page of a small site, or of one of it."""
-    many = [replace(s, page=replace(s.page, domain="many.example")) for s in scored[:2] * 40]
+    """Nine sites of two pages, and one of two hundred; the verdict is wrong of some pages of it, or of a small site."""
+    many = [replace(s, page=replace(s.page, domain="many.example")) for s in scored[:2] * 100]
     rest = [replace(s, nothing=0.7) for s in scored[2:]]
-    wrong = [replace(many[0], nothing=0.95), *many[1:], *rest]
-    assert calibrate(wrong, {})["balanced"]["document"] < 0.9, "an eightieth of a tenth of the sites"
+
+    def threshold(wrong: int) -> float:
+        pages = [*(replace(s, nothing=0.95) for s in many[:wrong]), *many[wrong:], *rest]
+        return calibrate(pages, {})["balanced"]["document"]
+
+    assert threshold(wrong=2) < 0.9, "a hundredth of a tenth of the sites"
+    assert threshold(wrong=3) > 0.95, "more than one page in a hundred"
     assert calibrate([*many, replace(rest[0], nothing=0.95), *rest[1:]], {})["balanced"]["document"] > 0.95
 
 

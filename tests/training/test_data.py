@@ -7,7 +7,8 @@ import pytest
 
 from prox_spark.text.prompts import CompactFormat
 from prox_spark.text.tokenize import TextTokenizer
-from prox_spark.training.data import epoch, read_pages, split_by_domain
+from prox_spark.training import data
+from prox_spark.training.data import Example, epoch, read_pages, split_by_domain
 from prox_spark.training.page import Page
 from prox_spark.training.recipe import Recipe
 from tests.helpers.labelled_pages import record, write_records
@@ -154,6 +155,17 @@ def test_a_part_of_a_long_page_says_nothing_of_the_page_if_nothing_in_it_is_kept
     assert len({one.chunks[0].first_line for one in parts}) > 5
     for one in parts:
         assert one.nothing is (None if all(one.remove) else False)
+
+
+def test_of_a_document_in_other_lines_than_it_was_made_from_no_line_is_known(
+    pages: list[Page], prompt: CompactFormat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def made(kind: str) -> Example:
+        monkeypatch.setattr(data, "negative", lambda *_: (kind, ["Home", "a line of more words than a menu has"]))
+        return list(epoch(pages[:1], prompt, recipe(negative_rate=1.0, clean_rate=0), 0))[1]
+
+    assert made("boilerplate").weights == (0.3, 0.0)
+    assert made("reflowed").weights == (0.0, 0.0) and made("reflowed").nothing is True
 
 
 def test_where_little_is_to_be_removed_lines_to_keep_count_more(pages: list[Page], prompt: CompactFormat) -> None:

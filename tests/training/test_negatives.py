@@ -10,7 +10,7 @@ from prox_spark.training import negatives
 from prox_spark.training.heldout_negatives import GENERATORS as HELD_OUT
 from prox_spark.training.heldout_negatives import TEMPLATES as HELD_OUT_TEMPLATES
 from prox_spark.training.heldout_negatives import heldout_negatives
-from prox_spark.training.negatives import GENERATORS, MAX_LINES, TEMPLATES, negative
+from prox_spark.training.negatives import GENERATORS, MAX_LINES, REFLOWED, TEMPLATES, negative
 from prox_spark.training.page import Page
 
 
@@ -40,7 +40,7 @@ def test_every_kind_is_made_whatever_the_pages_hold() -> None:
 def test_negatives_are_many_sided_and_decided_by_the_seed() -> None:
     made = [negative(PAGES, Random(seed), foreign=["Der Sommer war lang."]) for seed in range(400)]
     assert made == [negative(PAGES, Random(seed), foreign=["Der Sommer war lang."]) for seed in range(400)]
-    assert {kind for kind, _ in made} == set(GENERATORS)
+    assert {kind for kind, _ in made} == {*GENERATORS, REFLOWED}
     lengths = [len(lines) for _, lines in made]
     assert min(lengths) >= 1 and max(lengths) <= MAX_LINES
     assert sum(n < 10 for n in lengths) > 40 and sum(n > 40 for n in lengths) > 40
