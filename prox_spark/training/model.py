@@ -23,8 +23,6 @@ DILATIONS = (1, 2, 4, 8, 16, 1)
 # After this block every line is told the mean of all lines.
 PAGE_AFTER = 3
 DROPOUT = 0.2
-# What the verdict on a document is read from: means and maxima over its lines.
-FEATURES = 2 * WIDTH
 
 
 class LineNetwork(nn.Module):
@@ -38,7 +36,7 @@ class LineNetwork(nn.Module):
         self.page = nn.Linear(WIDTH, WIDTH)
         self.last_norm = nn.LayerNorm(WIDTH)
         self.line = nn.Linear(WIDTH, 1)
-        self.document = nn.Linear(FEATURES, 1)
+        self.document = nn.Sequential(nn.Linear(2 * WIDTH, 64), nn.GELU(), nn.Linear(64, 1))
         self.drop = nn.Dropout(DROPOUT)
 
     def forward(self, vectors: Tensor, shapes: Tensor) -> tuple[Tensor, Tensor]:
@@ -46,11 +44,6 @@ class LineNetwork(nn.Module):
 
         Shapes: ``vectors`` float32 [lines, WIDTH], ``shapes`` float32 [lines, SHAPES]. Returns [lines] and [1].
         """
-        lines, features = self.lines_and_features(vectors, shapes)
-        return lines, self.document(features).squeeze(-1)
-
-    def lines_and_features(self, vectors: Tensor, shapes: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of the lines [lines], and what the document's is read from [1, FEATURES]."""
         x = self.drop(vectors) + self.shapes(shapes)
         for number, (norm, convolution) in enumerate(zip(self.norms, self.convolutions, strict=True)):
             along = convolution(norm(x).transpose(0, 1).unsqueeze(0)).squeeze(0).transpose(0, 1)
@@ -59,7 +52,7 @@ class LineNetwork(nn.Module):
                 x = x + self.page(x.mean(0, keepdim=True))
         x = self.last_norm(x)
         pooled = torch.cat([x.mean(0, keepdim=True), x.max(0, keepdim=True).values], dim=1)
-        return self.line(x).squeeze(-1), pooled
+        return self.line(x).squeeze(-1), self.document(pooled).squeeze(-1)
 
 
 class LineScorer(nn.Module):

@@ -38,15 +38,10 @@ def score_pages(model: LineScorer, prompt: CompactFormat, pages: list[Page], fas
     return [Scored(page, *line_scores(model, prompt, page.lines, fast)) for page in pages]
 
 
-def score_gold(
-    model: LineScorer, prompt: CompactFormat, pages: list[Page], fast: bool = True
-) -> dict[str, list[list[float]]]:
-    """By site the line scores of its gold texts, each text once: of texts of which nothing is to be removed."""
-    texts = {page.gold: page.domain for page in reversed(pages) if page.gold.strip()}
-    sites: dict[str, list[list[float]]] = {}
-    for text, domain in sorted(texts.items()):
-        sites.setdefault(domain, []).append(line_scores(model, prompt, text.split("\n"), fast)[0])
-    return sites
+def score_gold(model: LineScorer, prompt: CompactFormat, pages: list[Page], fast: bool = True) -> list[list[float]]:
+    """Line scores of the pages' gold texts, each once: of texts of which nothing is to be removed."""
+    texts = sorted({page.gold for page in pages if page.gold.strip()})
+    return [line_scores(model, prompt, text.split("\n"), fast)[0] for text in texts]
 
 
 def validate(model: LineScorer, prompt: CompactFormat, pages: list[Page], most: int) -> dict[str, float]:
