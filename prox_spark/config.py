@@ -22,8 +22,8 @@ Command = Literal["refine", "write", "execute", "annotate", "retry"]
 HASH_ID = "text_hash"
 
 # A password in front of a host: `s3a://KEY:SECRET@bucket`. A port (`hdfs://host:8020/a@b`) and a container of Azure's
-# (`abfss://container@account`) are none.
-_PASSWORD = re.compile(r"://[^/?#@\[]*:(?!\d*(?:/|$))[^@?#]*@")
+# (`abfss://container@account`) are none; a bucket has no port.
+_PASSWORD = re.compile(r"://[^/?#@\[]*:(?!\d+(?:/|$))[^@?]*@|\bs3[an]?://[^/?#@\[]*:[^@?]*@", re.I)
 # A signature or the like in a query: `?sv=2024&sig=...`, `?X-Amz-Signature=...`.
 _SIGNED = re.compile(
     r"\?(?:[^#]*&)?[\w.-]*(?:sig|signature|token|secret|password|credential|(?:api|access|account)[_-]?key)=", re.I
@@ -145,6 +145,8 @@ class JobSettings(_Frozen):
             raise ValueError(f"from_version names a version of a Delta source; this one is {self.format}")
         if self.reconcile and (self.from_version is not None or self.ignore_deletes):
             raise ValueError("reconcile compares the whole source: no from_version or ignore_deletes goes with it")
+        if self.reconcile and self.max_batches is not None:
+            raise ValueError("reconcile compares the whole source: no max_batches goes with it")
         if self.id_column == self.text_column:
             raise ValueError(f"id column and text column are both {self.id_column!r}")
         return self
@@ -153,11 +155,6 @@ class JobSettings(_Frozen):
     def identifies(self) -> bool:
         """Whether WRITE identifies the language of documents, for refiners that name theirs."""
         return not self.any_language and self.language_column is None
-
-    @property
-    def in_directory(self) -> bool:
-        """Whether `tables` is a directory; else it is the name of a schema."""
-        return is_directory(self.tables)
 
     def to_json(self) -> str:
         """Canonical JSON of the settings, as `runs.settings` keeps it."""

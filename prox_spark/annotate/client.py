@@ -156,7 +156,8 @@ class Client:
     def _safe(self, text: str, limit: int | None = MAX_DETAIL) -> str:
         """Return what an endpoint said without our key: some repeat it in their errors."""
         if self._key and len(self._key) >= SHORTEST_KEY:
-            text = text.replace(self._key, "[key]")
+            # An exception may show it as Python writes it.
+            text = text.replace(self._key, "[key]").replace(repr(self._key)[1:-1], "[key]")
         return text if limit is None else text[:limit]
 
 

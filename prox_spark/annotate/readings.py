@@ -18,7 +18,9 @@ MAX_NEW_WORDS = 0.05
 # A program is judged by what it says; how much of a document may go is for EXECUTE to decide.
 GUARDS = Guards(max_errors=1, max_removed_ratio=1.0, min_words=0)
 
-_THOUGHT = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
+# Templates of some models open the thought themselves, so that the answer has only its end.
+_THOUGHT = re.compile(r"\A(?:\s*<think>)?.*?</think>", re.DOTALL)
+_MARKS = ("<clean>", "</clean>", "</think>")
 _FENCE = re.compile(r"\A\s*```[a-z]*\n(.*?)\n?```\s*\Z", re.DOTALL)
 
 
@@ -50,7 +52,7 @@ def read_answer(content: str, task: str, chunk_text: str, first_line: int = 0, d
 
     chunk_text: what was asked about. first_line: its first line's number in the document, from 0.
     """
-    said = _THOUGHT.sub("", content)
+    said = content if "</think>" in chunk_text else _THOUGHT.sub("", content)
     if task == "score":
         return _read_score(said)
     if task == "clean":
@@ -84,6 +86,9 @@ def _read_clean(said: str, chunk_text: str) -> Reading:
     if not 0 <= start < end:
         return _unusable("no_clean_text", f"no text between <clean> and </clean> in {_quoted(said)}")
     text = said[start + len("<clean>") : end].strip("\n")
+    for mark in _MARKS:
+        if mark in text and mark not in chunk_text:
+            return _unusable("no_clean_text", f"{mark} within the text, in {_quoted(said)}")
     words, there = Counter(find_words(text.casefold())), Counter(find_words(chunk_text.casefold()))
     new = words - there
     if new.total() > MAX_NEW_WORDS * words.total():

@@ -61,12 +61,24 @@ class AnnotateSettings(BaseModel):
     @field_validator("base_url")
     @classmethod
     def _plain_address(cls, value: str) -> str:
-        parts = urlsplit(value)
+        try:
+            parts = urlsplit(value)
+        except ValueError:
+            raise ValueError("is no address") from None  # the message of urlsplit repeats what may be a password
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("must be an http or https address, such as http://localhost:8000/v1")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError("may hold no user, password, query or fragment: it is kept in `runs`, and a key is not")
         return value.rstrip("/").removesuffix("/chat/completions")
+
+    @field_validator("extra_body")
+    @classmethod
+    def _not_ours(cls, value: dict[str, Any]) -> dict[str, Any]:
+        ours = {"model": "say it with --model", "messages": "say it with --prompt", "stream": "answers are read whole"}
+        for name, instead in (ours | {"n": "one answer is read"}).items():
+            if name in value:
+                raise ValueError(f"{name} is not for extra_body: {instead}")
+        return value
 
     @field_validator("api_key_secret")
     @classmethod

@@ -50,7 +50,7 @@ class Changes:
             self.changed.update(_edited_lines(self.document, resolved.replaced))
             for replacement in resolved.replaced:
                 self._explain(replacement, chunk, edits)
-        for line, _, content in resolved.added:
+        for line, _, content in sorted(resolved.added, key=lambda entry: entry[:2]):
             edits.append(Edit("add_line", chunk, line, line, None, None, "", content))
         self.added += resolved.added
         if resolved.replaced or resolved.added:

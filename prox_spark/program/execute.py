@@ -113,7 +113,7 @@ def _decide(
         return run_gair(text, programs, whole)
     outcome = run_strict(text, programs, guards, dialect, whole)
     if outcome.reason in _LITTLE_LEFT and programs.doc_score is not None and programs.doc_score < _EVEN:
-        return Outcome("fallback", "contradiction", errors=outcome.errors)
+        return Outcome("fallback", "contradiction", partial=outcome.partial, errors=outcome.errors)
     return outcome
 
 

@@ -144,6 +144,9 @@ def _read_call(call: str, dialect: Dialect) -> ops.Operation:
 
 def _check_outline(call: str) -> None:
     """Refuse what would make `ast` work long or deep, before it sees the call."""
+    # It ends a line for Python, and a comment, which the outline knows nothing of.
+    if "\r" in call:
+        raise _Refused("syntax", "a carriage return within a call")
     outline, is_open = _outline(call)
     if is_open:
         raise _Refused("syntax", "a string has no end")

@@ -13,6 +13,10 @@ from prox_spark.program.words import folded_letters, folded_words
 # Characters that the searches for one document's strings may look at: seconds of work, and more than a megabyte of text
 # with a replacement every ten lines needs. What comes after is an error.
 MAX_SCANNED = 2**32
+# What an occurrence of a string costs, told in characters of searching: Python does something at each.
+OCCURRENCE = 512
+# Characters by which replacements may make a document longer: as many as it has, or so many if that is more.
+MAX_GROWN = 2**22
 
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -37,6 +41,7 @@ class Document:
         first_number: the number that the dialect gives to the first line, for messages.
         allow_new_words: replacements may bring in any word.
         scanned: characters looked at so far.
+        grown: characters by which replacements make it longer so far.
     """
 
     text: str
@@ -44,6 +49,7 @@ class Document:
     first_number: int = 0
     allow_new_words: bool = False
     scanned: int = 0
+    grown: int = 0
     _starts: list[int] | None = None
 
     @property
@@ -58,6 +64,12 @@ class Document:
         self.scanned += characters
         if self.scanned > MAX_SCANNED:
             raise Unresolved("work_limit", "the document's programs need more searching than is allowed")
+
+    def grow(self, characters: int) -> None:
+        """Count characters before they are put in."""
+        self.grown += characters
+        if self.grown > max(MAX_GROWN, len(self.text)):
+            raise Unresolved("work_limit", "the document's programs would make it longer than is allowed")
 
 
 @dataclass(slots=True)
@@ -120,7 +132,10 @@ class ChunkResolver:
             self._add_line(operation)
 
     def finish(self) -> Resolved:
-        """Make ranges disjoint, and find the places of strings that neither removed lines nor earlier edits take."""
+        """Make ranges disjoint, and find the places of strings that neither removed lines nor earlier edits take.
+
+        Raises Unresolved where that is more work, or makes more text, than a document's programs may.
+        """
         self._settle_ranges()
         if self.resolved.replaced:
             self._settle_strings()
@@ -218,7 +233,10 @@ class ChunkResolver:
         for start, end in self.resolved.removed:
             taken[starts[start] - base : starts[end + 1] - base] = b"\1" * (starts[end + 1] - starts[start])
         for replacement in self.resolved.replaced:
-            _find_places(self.document.text, replacement, taken, base)
+            text, source = self.document.text, replacement.source
+            self.document.scan(OCCURRENCE * text.count(source, replacement.first, replacement.last))
+            _find_places(text, replacement, taken, base)
+            self.document.grow(max(0, len(replacement.target) - len(source)) * len(replacement.places))
         self.resolved.replaced = [replacement for replacement in self.resolved.replaced if replacement.places]
 
 

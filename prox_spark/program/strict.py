@@ -144,7 +144,10 @@ def _resolve_chunk(
             errors.append(ops.ProgramError(problem.code, problem.message, line, 1, source, chunk.chunk))
     if errors or program.errors:
         return None, errors
-    resolved = resolver.finish()
+    try:
+        resolved = resolver.finish()
+    except Unresolved as problem:
+        return None, [_chunk_error(chunk, problem.code, problem.message)]
     return (resolved if resolved.removed or resolved.replaced or resolved.added else None), errors
 
 
@@ -154,7 +157,8 @@ def _guard(changes: Changes, guards: Guards) -> Outcome:
     lost, added = changes.count_words()
     words_out = words_in - lost + added
     edits = tuple(changes.edits)
-    if changes.removed or changes.changed:
+    # What only puts one thing in another's place, such as a plain quote for a curly one, removes nothing.
+    if lost > 0 or any(not edit.inserted for edit in edits):
         if words_in and lost / words_in > guards.max_removed_ratio:
             return Outcome("dropped", "max_removed_ratio", words_in=words_in, edits=edits)
         if words_out < guards.min_words:

@@ -170,10 +170,18 @@ def read_key(settings: AnnotateSettings, spark: SparkSession) -> SecretStr | Non
         key = os.environ.get(settings.api_key_env, "").strip()
         if not key:
             raise ConfigError(f"the environment variable {settings.api_key_env} is not set, or empty")
-        return SecretStr(key)
+        return SecretStr(_fit_for_a_header(key, settings.api_key_env))
     if settings.api_key_secret:
-        return SecretStr(_databricks_secret(spark, *settings.api_key_secret.split("/")))
+        key = _databricks_secret(spark, *settings.api_key_secret.split("/"))
+        return SecretStr(_fit_for_a_header(key, settings.api_key_secret))
     return None
+
+
+def _fit_for_a_header(key: str, name: str) -> str:
+    """Refuse a key that no request could carry, before an error of the HTTP library shows it."""
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise ConfigError(f"the key in {name} has a blank, a line break or a character that is not ASCII in it")
+    return key
 
 
 def _databricks_secret(spark: SparkSession, scope: str, name: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
-from prox_spark.spark.check import CHANGE, check, repeated_ids, resolve_repeated
+from prox_spark.spark.check import CHANGE, JSON_TIMES, check, repeated_ids, resolve_repeated
 from prox_spark.spark.sources import Source
 from prox_spark.spark.work import Desk
 
@@ -85,7 +85,7 @@ def settle(desk: Desk, changes: DataFrame) -> tuple[DataFrame, DataFrame | None]
 def _counted(changes: DataFrame) -> DataFrame:
     """Return one row for each content of an id, with `_net`: how often it came less how often it went."""
     whole = [F.col(f"`{name}`") for name in changes.columns if name not in (CHANGE, "text", "_raw")]
-    content = F.sha2(F.to_json(F.struct(*whole)).cast("binary"), 256)
+    content = F.sha2(F.to_json(F.struct(*whole), JSON_TIMES).cast("binary"), 256)
     step = F.when(F.col(CHANGE).isin(*TAKEN_AWAY), -1).otherwise(1)
     same = Window.partitionBy("doc_id", "_content")
     counted = changes.withColumn("_content", content).select(

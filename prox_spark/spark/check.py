@@ -7,6 +7,11 @@ from pyspark.sql import functions as F
 
 from prox_spark.config import GuardSettings
 
+# How times are written as JSON: Spark's own format has milliseconds only.
+JSON_TIMES = {
+    "timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX",
+    "timestampNTZFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSS",
+}
 # What became of a row, where a source tells: see `changes`.
 CHANGE = "_change"
 # Columns of a document as sources give it; what else there is, is carried.
@@ -110,7 +115,7 @@ def resolve_repeated(checked: DataFrame, repeated: DataFrame) -> DataFrame:
     several = checked.join(repeated, "doc_id", "left_semi")
     text = F.coalesce("text_hash", F.lit(""))
     columns = [F.col(f"`{name}`") for name in several.columns if name not in ("text", "_raw")]
-    content = F.sha2(F.to_json(F.struct(*columns)).cast("binary"), 256)
+    content = F.sha2(F.to_json(F.struct(*columns), JSON_TIMES).cast("binary"), 256)
     same = Window.partitionBy("doc_id", "text_hash").orderBy(content)
     texts = F.size(F.collect_set(text).over(Window.partitionBy("doc_id")))
     resolved = several.select("*", F.row_number().over(same).alias("_nth"), texts.alias("_texts")).where("_nth = 1")

@@ -32,7 +32,8 @@ def checked_frame(
         nothing.cast("binary").alias("_raw"),
         *[F.col(f"`{name}`") for name in carried],
     )
-    return resolve_repeated(check(documents, guards), repeated_ids(documents))
+    checked = check(documents, guards)
+    return resolve_repeated(checked, repeated_ids(checked))
 
 
 def execute_policy(settings: JobSettings, refiners: RefinerSet) -> ExecutePolicy:

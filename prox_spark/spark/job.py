@@ -222,10 +222,25 @@ def bound_to_tables(spark: SparkSession, work: Work) -> Work:
     if work.checkpoint.endswith(work.run_id):
         return work
     names = [name for name in REFINE_TABLES if name != "runs"]
-    identity = work.tables.identity(spark, names)
-    if not identity:
+    decides: dict[str, object] = {"tables": work.tables.identity(spark, names)}
+    if work.command == "refine" and not work.source.changes and "runs" not in work.empty:
+        decides["since"] = _executed_otherwise(spark, work)
+    decides = {name: value for name, value in decides.items() if value}
+    if not decides:
         return work
-    return replace(work, checkpoint=f"{work.checkpoint}-{canonical_hash({'tables': identity})[:12]}")
+    return replace(work, checkpoint=f"{work.checkpoint}-{canonical_hash(decides)[:12]}")
+
+
+def _executed_otherwise(spark: SparkSession, work: Work) -> str | None:
+    """Return the newest run that put documents into these tables by other programs or another policy.
+
+    After it a stream that had come to its end looks at everything again, and passes over what is as it would make it.
+    Not so with a change data feed, whose stream would miss what is gone meanwhile: there `execute` goes back.
+    """
+    runs = work.tables.read(spark, "runs").where(F.col("command").isin("refine", "execute"))
+    mine = F.col("write_key").eqNullSafe(work.refiners.write_key) & F.col("policy_key").eqNullSafe(work.policy_key)
+    row = runs.where(~mine).orderBy(F.col("started_at").desc()).select("run_id").first()
+    return None if row is None else str(row["run_id"])
 
 
 def run_stream(run: Run, work: Work, do_slice: Callable[[DataFrame, int], None]) -> RunSummary:

@@ -87,9 +87,10 @@ def read_reports(spark: SparkSession, directory: str) -> list[SliceReport]:
     """Return the reports of a run's slices, in order; none where there was no slice."""
     try:
         rows = spark.read.option("recursiveFileLookup", "true").text(directory)
+        # Spark Connect looks for the directory only now.
+        reports = [SliceReport.from_json(row["value"]) for row in rows.toLocalIterator()]
     except AnalysisException:
         return []
-    reports = [SliceReport.from_json(row["value"]) for row in rows.toLocalIterator()]
     return sorted(reports, key=lambda report: report.slice)
 
 

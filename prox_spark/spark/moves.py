@@ -7,14 +7,9 @@ from collections.abc import Sequence
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from prox_spark.spark.check import JSON_TIMES
 from prox_spark.spark.tables import ACTION
 from prox_spark.spark.work import Desk
-
-# How times are written in `quarantine.carried`: Spark's own format has milliseconds only.
-JSON_TIMES = {
-    "timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX",
-    "timestampNTZFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSS",
-}
 
 
 def carried_json(names: Sequence[str]) -> Column:

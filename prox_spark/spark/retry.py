@@ -16,8 +16,8 @@ from pyspark.sql.types import ArrayType, DataType, MapType, StringType, StructFi
 from prox_spark.config import GuardSettings, JobSettings, job_settings
 from prox_spark.errors import ConfigError, SchemaError, SourceError
 from prox_spark.schemas import QUARANTINE_REASONS, REFINED, RETRIED
+from prox_spark.spark.check import JSON_TIMES
 from prox_spark.spark.job import Progress, Run, RunSummary, policy_key_of, refiners_to_write, run_stream
-from prox_spark.spark.moves import JSON_TIMES
 from prox_spark.spark.session import get_spark
 from prox_spark.spark.slices import run_slice
 from prox_spark.spark.sources import INTERNAL, Source

@@ -66,7 +66,9 @@ DONE_ONCE = ("written", "write_errors", "bytes_written", "deleted.")
 
 def run_slice(work: Work, rows: DataFrame, number: int) -> None:
     """Do one slice; its report tells an error as well, which loses its class on the way to the driver."""
-    if work.settings.max_batches is not None and len(work.so_far) >= work.settings.max_batches:
+    # A slice in which all was done already is none of those that were asked for: `execute` looks at all, every time.
+    done = sum(report.counts.get("already", 0) < report.counts.get("rows", 0) for report in work.so_far)
+    if work.settings.max_batches is not None and done >= work.settings.max_batches:
         # The stream ends here without having taken this slice: the next run begins with it.
         ledger.write_report(rows.sparkSession, work.reports, SliceReport(number, failure=(ledger.ENOUGH, "")))
         raise ledger.Enough

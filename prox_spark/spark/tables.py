@@ -114,10 +114,6 @@ class Tables:
                     "newest that this prox_spark knows. Nothing was touched: install the prox_spark that made it"
                 )
 
-    def is_empty(self, spark: SparkSession, table: str) -> bool:
-        """Return whether a table has no rows."""
-        return self.read(spark, table).select(F.lit(1)).first() is None
-
     def progress(self, spark: SparkSession, checkpoints: str | None) -> str:
         """Return the directory for checkpoints and what is staged between two commits."""
         if checkpoints:

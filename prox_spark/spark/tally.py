@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from prox_spark.spark.moves import JSON_TIMES
+from prox_spark.spark.check import JSON_TIMES
 from prox_spark.spark.work import Desk, Work
 
 SUMMED = (

@@ -23,11 +23,13 @@ def wet_documents(rows: DataFrame) -> DataFrame:
     cut = rows.where(F.trim("value") != "").select("value", F.substring_index("value", HEADER_END, 1).alias("header"))
     # Bytes, not characters: the record may be anything but UTF-8.
     start = F.octet_length("header") + F.lit(len(HEADER_END) + 1)
+    said = _header("Content-Length")
     records = cut.select(
         "value",
         "header",
         F.col("value").cast("binary").substr(start, F.octet_length("value")).alias("body"),
-        _header("Content-Length").cast("bigint").alias("length"),
+        # What is no number is none that is there: a cast of it would end the job.
+        F.when(said.rlike(r"^[0-9]{1,10}$"), said.cast("bigint")).alias("length"),
         F.lower(_header("WARC-Type")).alias("type"),
     ).where("type IS NULL OR type = 'conversion'")
     rest = F.octet_length("body") - F.col("length")

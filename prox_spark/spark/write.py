@@ -12,7 +12,7 @@ import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from prox_spark.config import GrammarMode
+from prox_spark.config import GrammarMode, GuardSettings
 from prox_spark.errors import ConfigError, EngineError
 from prox_spark.program.programs import DocumentPrograms
 from prox_spark.refiner import Refiner
@@ -193,6 +193,7 @@ def write_programs(
     device: str = "auto",
     any_language: bool = False,
     grammar: GrammarMode = "auto",
+    guards: GuardSettings = GuardSettings(),
     run_id: str | None = None,
 ) -> DataFrame:
     """Return the programs of a DataFrame's documents: rows of the `programs` table, one a row of `df`, lazily.
@@ -202,7 +203,10 @@ def write_programs(
     any_language: let the refiner read documents in all languages, not only in those that it was made for.
     grammar: as in `Refiner.load`; default: as a `Refiner` was loaded.
 
-    A text that is null or not UTF-8 is no document: it has no row here (`refine` gives it one). Write the result to a
+    guards: `max_bytes` and `max_lines`; give `execute_programs` the same.
+
+    What CHECK sets aside has no row here (`refine` and `execute_programs` give it one): a text that is null, not UTF-8
+    or too large, and an id with several texts. Write the result to a
     table before anything else reads it: each reading runs the model again. Arrow batches are as the session sets them:
     see `refine`.
     Raises BundleError; ConfigError where two bundles do not fit together.
@@ -210,5 +214,5 @@ def write_programs(
     from prox_spark.spark.frames import checked_frame
 
     refiners = describe_refiners(refiner_paths(refiner), not any_language, grammar_of(refiner, grammar))
-    checked = checked_frame(df, id_column, text_column).where("reason IS NULL")
+    checked = checked_frame(df, id_column, text_column, guards).where("reason IS NULL")
     return as_programs(write_checked(checked, refiners, device), refiners, run_id)

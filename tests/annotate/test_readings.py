@@ -71,9 +71,19 @@ def test_clean_texts() -> None:
         ("<clean>A line", "no_clean_text"),
         ("<clean>This page is about good lines and herons.</clean>", "new_words"),
         ("<clean>good good good good line</clean>", "new_words"),
+        ("It stands between <clean> and </clean>:\n<clean>A good line</clean>", "no_clean_text"),
     ):
         problem = read_answer(wrong, "clean", CHUNK).problem
         assert problem is not None and problem[0] == code
+
+
+@pytest.mark.parametrize("thought", ["<think>In <clean> {tags}.</think>", "So <clean> {it} is.\n</think>\n"])
+def test_what_a_model_thinks_is_no_answer(thought: str) -> None:
+    """Templates of some models open the thought themselves: only its end is in the answer."""
+    assert read_answer(f"{thought}<clean>Another good line.</clean>", "clean", CHUNK).text == "Another good line."
+    assert read_answer(f'{thought}{{"education": 3, "format": 1}}', "score", CHUNK).keep is True
+    about = "A page about </think> and good words"
+    assert read_answer(f"<clean>{about}</clean>", "clean", about).text == about
 
 
 @pytest.mark.parametrize(
@@ -170,7 +180,12 @@ def test_settings() -> None:
         ("base_url", "http://host/v1?api-key=secret", "may hold no user"),
         ("base_url", "host/v1", "must be an http"),
         ("api_key_secret", "scope", "must be SCOPE/KEY"),
+        ("base_url", "http://user:secret@ho\u2100st/v1", "is no address"),
         ("extra_body", "{", "extra_body is not JSON"),
+        ("extra_body", '{"model": "another"}', "say it with --model"),
+        ("extra_body", '{"messages": []}', "say it with --prompt"),
+        ("extra_body", '{"stream": true}', "read whole"),
+        ("extra_body", '{"n": 2}', "one answer is read"),
         ("concurrency", 0, "concurrency"),
     ):
         with pytest.raises(ConfigError, match=said) as raised:

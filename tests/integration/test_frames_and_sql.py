@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 import prox_spark as prox
-from prox_spark.config import job_settings
+from prox_spark.config import GuardSettings, job_settings
 from prox_spark.spark.job import prepare
 from prox_spark.spark.work import BATCH_BYTES, BATCH_ROWS, Desk
 from tests.helpers.spark_jobs import LONG, last_query, page, plans_with_python, udf_rows
@@ -98,3 +98,18 @@ def test_a_slice_bounds_what_reaches_python_by_rows_and_bytes(spark: Any, pages:
     assert sum(row.bytes for row in found) >= 40 << 20
     # Spark looks before it adds a row.
     assert max(row.bytes for row in found) <= BATCH_BYTES + (1 << 20) + 4096
+
+
+def test_equal_rows_without_an_id_are_one_document(spark: Any) -> None:
+    """An id that is null is told by the row's hash: equal rows must not be joined with each other."""
+    rows = [(None, None, 1)] * 4 + [(None, page(1), 2)] * 3 + [("a", page(1), 3)]
+    df = spark.createDataFrame(rows, "doc_id string, text string, n int")
+    found = prox.refine(df, "scripted:noise").collect()
+    assert sorted((row.n, row.status) for row in found) == [(1, "quarantined"), (2, "quarantined"), (3, "refined")]
+
+
+def test_what_is_too_large_to_execute_is_too_large_to_write(spark: Any) -> None:
+    df = spark.createDataFrame([("a", page(1)), ("b", page(2) * 50)], "doc_id string, text string")
+    for guards, ids in ((GuardSettings(max_bytes=2_000), {"a"}), (GuardSettings(), {"a", "b"})):
+        programs = prox.write_programs(df, "scripted:noise", guards=guards)
+        assert {row.doc_id for row in programs.select("doc_id").collect()} == ids

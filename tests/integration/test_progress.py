@@ -11,6 +11,7 @@ from chispa import assert_df_equality
 
 from prox_spark.config import job_settings
 from prox_spark.errors import ConfigError, ErrorBudgetExceeded
+from prox_spark.schemas import STATUSES
 from prox_spark.spark.job import plan_job
 from tests.helpers.spark_jobs import (
     check_accounts,
@@ -120,6 +121,27 @@ def test_a_new_checkpoint_and_max_batches_repeat_no_inference(
     check_accounts(again)
     check_places(spark, tables, IDS)
     assert len(rows_of(spark, tables, "programs")) == 89
+
+
+def test_an_execute_that_stops_early_goes_on(spark: Any, source: str, tables: str) -> None:
+    """It looks at everything each time: what is done already must not use up its slices."""
+    settings: dict[str, Any] = {"batch_bytes": 1, "max_error_rate": 1.0}
+    run(spark, source, tables, "write", preflight="off", **settings)
+    parts = [run(spark, source, tables, "execute", max_batches=1, **settings).counts for _ in range(4)]
+    executed = [sum(counts.get(status, 0) for status in STATUSES) for counts in parts]
+    assert all(executed[:3]) and executed[3] == 0
+    assert len(rows_of(spark, tables, "refined")) == sum(executed)
+
+
+def test_going_back_to_an_earlier_policy_does_everything_again(spark: Any, tables: str, tmp_path: Path) -> None:
+    path = str(tmp_path / "source")
+    make_source(spark, path, [("a", page(1)), ("b", page(2))])
+    for policy in ("strict", "gair", "strict"):
+        done = run(spark, path, tables, policy=policy, preflight="off")
+        assert done.counts["documents"] == 2 and not done.counts.get("already")
+        assert {row.policy for row in rows_of(spark, tables, "refined")} == {policy}
+    assert len(rows_of(spark, tables, "programs")) == 2
+    assert run(spark, path, tables, policy="strict", preflight="off").counts == {}
 
 
 def test_documents_move_between_tables_when_the_source_changes(spark: Any, tables: str, tmp_path: Path) -> None:

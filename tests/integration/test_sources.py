@@ -21,7 +21,7 @@ from tests.helpers.spark_jobs import check_accounts, check_places, page, rows_of
 pytestmark = pytest.mark.integration
 
 
-def wet_record(number: int, body: bytes, kind: str = "conversion", length: int | None = None) -> bytes:
+def wet_record(number: int, body: bytes, kind: str = "conversion", length: int | str | None = None) -> bytes:
     """Return one WARC record, its end included."""
     head = (
         f"WARC/1.0\r\nWARC-Type: {kind}\r\nWARC-Target-URI: https://example.org/seite/{number}\r\n"
@@ -48,6 +48,8 @@ def test_wet_of_many_gzip_members(spark: Any, tmp_path: Path) -> None:
         wet_record(3, page(3).encode()),
         wet_record(4, b""),
         wet_record(5, b"short", length=9_000),
+        wet_record(8, b"twelve bytes", length="12 bytes"),
+        wet_record(9, b"short", length="9" * 25),
         wet_record(6, b"bad \xff bytes"),
         wet_record(7, b"a page that quotes a record:\r\n\r\nWARC/1.0 and goes on"),
     ]
@@ -62,8 +64,9 @@ def test_wet_of_many_gzip_members(spark: Any, tmp_path: Path) -> None:
     assert good["<urn:uuid:0000-4>"].text == ""
     problems = {row.doc_id: row._detail for row in there if row._problem is not None}
     assert problems["<urn:uuid:0000-5>"] == "Content-Length is 9000, bytes there: 5"
+    assert problems["<urn:uuid:0000-8>"].startswith("Content-Length is missing")
     # A quoted record boundary cannot be told from a real one; what it breaks is put aside, not taken for text.
-    assert "<urn:uuid:0000-7>" in problems and len(there) == 9 - 2 + 1
+    assert "<urn:uuid:0000-7>" in problems and len(there) == 11 - 2 + 1
 
     tables = str(tmp_path / "tables")
     done = run(spark, str(folder), tables, format="wet", preflight="off")

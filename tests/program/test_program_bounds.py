@@ -164,6 +164,27 @@ def test_the_searching_of_a_document_is_bounded(monkeypatch: pytest.MonkeyPatch)
     assert (refined.text, refined.partial) == (TEXT, True)
 
 
+def test_a_text_does_not_grow_without_bound() -> None:
+    """Punctuation is no new word, however much of it a program puts in a letter's place."""
+    text = ("e " * 20 + "\n") * 5_000
+    with within(5):
+        refined = execute(text, f'normalize(source_str="e", target_str="e{"." * 60_000}")')
+    assert [error.code for error in refined.errors] == ["work_limit"]
+    assert (refined.status, refined.text, refined.edits) == ("unchanged", text, ())
+    small = execute(TEXT, 'normalize(source_str="t", target_str="t....")', guards=Guards(min_words=0))
+    assert small.text == TEXT.replace("t", "t....")
+
+
+def test_every_occurrence_of_a_string_is_work() -> None:
+    """Two hundred replacements of the same letter, of which the first takes all places."""
+    program = "\n".join(
+        f'normalize(source_str="a", target_str="{n:08b}")'.translate({48: ",", 49: ";"}) for n in range(200)
+    )
+    with within(30):
+        refined = execute("a" * 200_000, program, guards=Guards(max_errors=10**6))
+    assert [error.code for error in refined.errors] == ["work_limit"]
+
+
 def test_gair_is_bounded_where_the_original_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     doubling = "\n".join(f'normalize(p{n}="a", q="aa")' for n in range(10_000))
     with within(5):

@@ -144,3 +144,25 @@ def test_the_docs_name_every_code_and_their_example_works() -> None:
     exec(example, names)
     assert names["refined"].text == "The quick brown fox jumps over the lazy dog."
     assert len(names["refined"].edits) == 3
+
+
+def test_a_document_that_keeps_its_text_for_a_contradiction_still_says_what_was_wrong() -> None:
+    chunks = (ChunkProgram(0, 0, 0, "bogus()"), ChunkProgram(1, 1, 3, "remove_lines(all=True)"))
+    refined = execute(TEXT, DocumentPrograms(None, chunks, doc_score=0.1))
+    assert (refined.status, refined.reason, refined.text) == ("fallback", "contradiction", TEXT)
+    assert refined.partial and [error.code for error in refined.errors] == ["unknown_operation"]
+
+
+def test_a_repair_that_removes_nothing_drops_no_short_page() -> None:
+    text = "He said \u201cno\u201d to us"
+    program = 'normalize(source_str="\u201c", target_str="\\"")\nnormalize(source_str="\u201d", target_str="\\"")'
+    assert execute(text, program).text == 'He said "no" to us'
+    assert execute(text, 'normalize(source_str="no")').reason == "min_words"
+
+
+def test_lines_that_are_added_are_told_in_the_order_of_the_text() -> None:
+    refined = execute(
+        TEXT, 'add_line(1, 2, "second")\nadd_line(1, 1, "first")', dialect="ultrax", guards=Guards(allow_new_words=True)
+    )
+    assert refined.text is not None and refined.text.split("\n")[1:3] == ["first", "second"]
+    assert [edit.inserted for edit in refined.edits] == ["first", "second"]

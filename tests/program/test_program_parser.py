@@ -80,3 +80,10 @@ def test_numbers_of_any_size_can_be_written() -> None:
 def test_literals_show_every_character(string: str, literal: str) -> None:
     assert quote(string) == literal
     assert parse_program(f"normalize({literal})").operations == (Normalize(string),)
+
+
+def test_a_carriage_return_hides_nothing_from_the_bounds() -> None:
+    """It ends a line, and so a comment, for Python; a number behind it would have any length."""
+    program = parse_program(f'remove_lines(1, # "\r0x{"f" * 60_000} # "\r)\nkeep_chunk()')
+    assert [error.code for error in program.errors] == ["syntax"]
+    assert not parse_program("remove_lines(0, 1)\r\nremove_lines(3, 3)\r\n").errors

@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
+from pyspark.errors import AnalysisException
 
 pytest.importorskip("pyspark")
 
@@ -21,8 +24,9 @@ from prox_spark.program.scores import Thresholds
 from prox_spark.refiner import Refiner
 from prox_spark.schemas import QUARANTINE_REASONS, SCHEMA_VERSION, STATUSES, TABLES, VIEWS, ddl
 from prox_spark.spark import arrow
+from prox_spark.spark.annotate_job import read_key
 from prox_spark.spark.keys import make_policy_key, make_write_key, stream_key
-from prox_spark.spark.ledger import SliceReport, total
+from prox_spark.spark.ledger import SliceReport, read_reports, total
 from prox_spark.spark.preflight import judge
 from prox_spark.spark.refiners import RefinerSet, describe_refiners
 from prox_spark.spark.session import delta_package
@@ -70,6 +74,9 @@ SECRET = "s3cr3t"
         f"https://example.org/pages?token={SECRET}",
         f"https://example.org/pages?a=1&access_token={SECRET}",
         f"https://example.org/pages?api_key={SECRET}",
+        f"s3a://AKIA:/{SECRET}@bucket/pages",
+        f"s3a://AKIA:12/{SECRET}@bucket/pages",
+        f"s3a://AKIA:pa#{SECRET}@bucket/pages",
         f"https://example.org/pages?password={SECRET}",
     ],
 )
@@ -285,3 +292,35 @@ def test_delta_fits_the_spark_that_is_installed() -> None:
     assert delta_package("3.5.8") == "io.delta:delta-spark_2.12:3.3.2"
     with pytest.raises(ConfigError, match=r"Spark 3\.4\.1 is not supported"):
         delta_package("3.4.1")
+
+
+@pytest.mark.parametrize("key", ["sk-one\nsk-two", "sk one", "sk-\x0bone", "sk-\u201cone\u201d"])
+def test_a_key_that_no_request_can_carry_is_refused_without_showing_it(
+    key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXPERT_KEY", key)
+    settings: Any = SimpleNamespace(api_key_env="EXPERT_KEY", api_key_secret=None)
+    with pytest.raises(ConfigError, match="the key in EXPERT_KEY has a blank, a line break") as raised:
+        read_key(settings, None)  # type: ignore[arg-type]
+    assert "sk" not in str(raised.value)
+
+
+def test_a_directory_of_reports_may_be_found_missing_late() -> None:
+    """Spark Connect looks for it when rows are fetched, not when they are asked for."""
+
+    class Late:
+        def option(self, *_: str) -> Late:
+            return self
+
+        text = option
+
+        def toLocalIterator(self) -> Iterator[Any]:
+            raise AnalysisException("PATH_NOT_FOUND")
+            yield
+
+    assert read_reports(SimpleNamespace(read=Late()), "nowhere") == []  # type: ignore[arg-type]
+
+
+def test_max_batches_does_not_go_with_reconcile() -> None:
+    with pytest.raises(ConfigError, match="no max_batches goes with it"):
+        job_settings(**OK, reconcile=True, max_batches=2)
