@@ -232,12 +232,13 @@ def bound_to_tables(spark: SparkSession, work: Work) -> Work:
 
 
 def _executed_otherwise(spark: SparkSession, work: Work) -> str | None:
-    """Return the newest run that put documents into these tables by other programs or another policy.
+    """Return the newest run that put this source's documents into these tables by other programs or another policy.
 
     After it a stream that had come to its end looks at everything again, and passes over what is as it would make it.
     Not so with a change data feed, whose stream would miss what is gone meanwhile: there `execute` goes back.
     """
     runs = work.tables.read(spark, "runs").where(F.col("command").isin("refine", "execute"))
+    runs = runs.where(F.regexp_replace("source", "/+$", "") == work.settings.source.rstrip("/"))
     mine = F.col("write_key").eqNullSafe(work.refiners.write_key) & F.col("policy_key").eqNullSafe(work.policy_key)
     row = runs.where(~mine).orderBy(F.col("started_at").desc()).select("run_id").first()
     return None if row is None else str(row["run_id"])

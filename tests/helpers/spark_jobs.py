@@ -22,8 +22,9 @@ SESSION = {
     "spark.driver.memory": "2g",
     "spark.sql.shuffle.partitions": "2",
     "spark.databricks.delta.snapshotPartitions": "1",
-    # Tests run many small queries once: compile them quickly rather than well.
-    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+    # Tests run many small queries once: compile them quickly rather than well. And keep what was compiled: with one
+    # level of compiling there would be room for 48 MB, and a thread would be busy making more.
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseSerialGC",
 }
 LONG = "This line has quite enough words in it to be kept by any rule that counts the words of a line"
 

@@ -142,6 +142,11 @@ def test_going_back_to_an_earlier_policy_does_everything_again(spark: Any, table
         assert {row.policy for row in rows_of(spark, tables, "refined")} == {policy}
     assert len(rows_of(spark, tables, "programs")) == 2
     assert run(spark, path, tables, policy="strict", preflight="off").counts == {}
+    # What other sources are refined by is nothing to this one.
+    other = str(tmp_path / "other")
+    make_source(spark, other, [("c", page(3))])
+    run(spark, other, tables, policy="gair", preflight="off")
+    assert run(spark, path + "/", tables, policy="strict", preflight="off").counts == {}
 
 
 def test_documents_move_between_tables_when_the_source_changes(spark: Any, tables: str, tmp_path: Path) -> None:
