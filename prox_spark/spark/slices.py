@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 
 from prox_spark.errors import BusyError, ErrorBudgetExceeded, PreflightError, ProxError
 from prox_spark.refiner.budget import CODED, Budget
+from prox_spark.schemas import STATUSES
 from prox_spark.spark import ledger
 from prox_spark.spark.changes import CheckedSlice, check_slice
 from prox_spark.spark.check import explain
@@ -60,14 +61,16 @@ BUDGETS = {
     "write": (UNREADABLE_ROWS, NOT_WRITTEN),
     "execute": (NOT_EXECUTED,),
 }
+# By these a slice's report tells that something was done.
+WORKED = ("written", *STATUSES)
 # What a slice that is done again keeps of its report, by how their names begin: these were done once.
 DONE_ONCE = ("written", "write_errors", "bytes_written", "deleted.")
 
 
 def run_slice(work: Work, rows: DataFrame, number: int) -> None:
     """Do one slice; its report tells an error as well, which loses its class on the way to the driver."""
-    # A slice in which all was done already is none of those that were asked for: `execute` looks at all, every time.
-    done = sum(report.counts.get("already", 0) < report.counts.get("rows", 0) for report in work.so_far)
+    # A slice in which there was nothing to do is none of those that were asked for: `execute` looks at all, every time.
+    done = sum(any(report.counts.get(name) for name in WORKED) for report in work.so_far)
     if work.settings.max_batches is not None and done >= work.settings.max_batches:
         # The stream ends here without having taken this slice: the next run begins with it.
         ledger.write_report(rows.sparkSession, work.reports, SliceReport(number, failure=(ledger.ENOUGH, "")))
