@@ -123,6 +123,7 @@ def test_a_new_checkpoint_and_max_batches_repeat_no_inference(
     assert len(rows_of(spark, tables, "programs")) == 89
 
 
+@pytest.mark.slow
 def test_an_execute_that_stops_early_goes_on(spark: Any, source: str, tables: str) -> None:
     """It looks at everything each time: what is done already must not use up its slices."""
     settings: dict[str, Any] = {"batch_bytes": 1, "max_error_rate": 1.0}
@@ -133,6 +134,7 @@ def test_an_execute_that_stops_early_goes_on(spark: Any, source: str, tables: st
     assert len(rows_of(spark, tables, "refined")) == sum(executed)
 
 
+@pytest.mark.slow
 def test_going_back_to_an_earlier_policy_does_everything_again(spark: Any, tables: str, tmp_path: Path) -> None:
     path = str(tmp_path / "source")
     make_source(spark, path, [("a", page(1)), ("b", page(2))])
