@@ -129,4 +129,4 @@ def test_new_columns_of_a_source_wait_for_evolve_and_no_setting_lets_them_in(
     for evolve in (False, True):
         with pytest.raises(SchemaError, match=r"column 'n' of table refined .* is int, now it would be string"):
             run(spark, third, tables, preflight="off", evolve=evolve)
-    assert len(rows_of(spark, tables, "runs")) == 3
+    assert len(rows_of(spark, tables, "runs")) == 4
