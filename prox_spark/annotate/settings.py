@@ -18,6 +18,15 @@ DialectName = Literal["prox", "refinex", "ultrax"]
 MAX_TOKENS: dict[str, int] = {"score": 512, "clean": 4096, "program": 1024}
 
 
+# Fields of a request that are not for `extra_body`: they decide under what an answer is filed, or how it is read.
+OURS = {
+    "model": "say it with --model",
+    "messages": "say it with --prompt",
+    "stream": "answers are read whole",
+    "n": "one answer is read",
+}
+
+
 class AnnotateSettings(BaseModel):
     """Everything that an annotation is told.
 
@@ -74,8 +83,7 @@ class AnnotateSettings(BaseModel):
     @field_validator("extra_body")
     @classmethod
     def _not_ours(cls, value: dict[str, Any]) -> dict[str, Any]:
-        ours = {"model": "say it with --model", "messages": "say it with --prompt", "stream": "answers are read whole"}
-        for name, instead in (ours | {"n": "one answer is read"}).items():
+        for name, instead in OURS.items():
             if name in value:
                 raise ValueError(f"{name} is not for extra_body: {instead}")
         return value

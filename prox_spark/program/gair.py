@@ -14,15 +14,15 @@ from prox_spark.program.operations import ProgramError
 from prox_spark.program.outcome import Outcome
 from prox_spark.program.programs import DocumentPrograms
 from prox_spark.program.refined import Edit
+from prox_spark.program.resolve import MAX_GROWN
 
 REMOVED_RATIO = 0.95
 FEW_WORDS = 10
 MAX_ERRORS = 2
 # More digits than CPython reads by default; the released code counts such a number as an error.
 MAX_DIGITS = 4300
-# Characters that a document's replacements may look at, and its text may grow to: far beyond any real program.
+# Characters that a document's replacements may look at: far beyond any real program.
 MAX_SCANNED = 2**32
-MAX_GROWN = 2**22
 # A string of one of these lines is a document's program, any other string a chunk's.
 _DOCUMENT_CALLS = ("drop_doc()", "keep_doc()", "untouch_doc()")
 

@@ -65,14 +65,15 @@ class Bundle:
         try:
             raw = json.loads(path.read_bytes())
             manifest = Manifest.model_validate(raw)
-            json.dumps(raw, ensure_ascii=False).encode("utf-8")  # a lone surrogate could not be hashed
+            # Text with half of a surrogate pair has no hash: an error like any other that the file has.
+            of_programs, of_all = fingerprint(raw), integrity(raw)
         except (ValueError, ValidationError, RecursionError) as error:
             raise BundleError(f"{path}: {error}") from error
         for name, expected in manifest.files.items():
             _verify(directory, name, expected)
-        if fingerprint(raw) != manifest.fingerprint:
+        if of_programs != manifest.fingerprint:
             raise BundleError(f"{path}: does not have the fingerprint it says; prompt, limits or the like were changed")
-        if integrity(raw) != manifest.integrity:
+        if of_all != manifest.integrity:
             raise BundleError(f"{path}: changed after it was written (integrity hash); write it again with export")
         used = {name for graph in manifest.graphs for name in _external(directory / _inside(directory, graph))}
         for name in {*manifest.graphs, TOKENIZER, *used}:

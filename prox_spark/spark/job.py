@@ -35,7 +35,7 @@ from prox_spark.spark.sources import interrupted, open_source, reading
 from prox_spark.spark.staging import clear_staged, local_path
 from prox_spark.spark.tables import Tables, create_views
 from prox_spark.spark.work import Desk, Work
-from prox_spark.text.language import need_identifier
+from prox_spark.text.language import need_identifier_package
 
 BYTES_A_TOKEN = 4
 # Commands that look at every document each time, and pass over what is done by its keys: what they need may have come
@@ -339,7 +339,7 @@ def refiners_to_write(settings: JobSettings) -> RefinerSet:
     """Return the refiners of the settings; the identifier of languages is there if they need it, else ConfigError."""
     refiners = describe_refiners(settings.refiners, settings.identifies, settings.grammar)
     if refiners.identified:
-        need_identifier()
+        need_identifier_package()
     return refiners
 
 

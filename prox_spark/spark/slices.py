@@ -69,9 +69,9 @@ DONE_ONCE = ("written", "write_errors", "bytes_written", "deleted.")
 
 def run_slice(work: Work, rows: DataFrame, number: int) -> None:
     """Do one slice; its report tells an error as well, which loses its class on the way to the driver."""
+    most = work.settings.max_batches
     # A slice in which there was nothing to do is none of those that were asked for: `execute` looks at all, every time.
-    done = sum(any(report.counts.get(name) for name in WORKED) for report in work.so_far)
-    if work.settings.max_batches is not None and done >= work.settings.max_batches:
+    if most is not None and sum(any(map(one.counts.get, WORKED)) for one in work.so_far) >= most:
         # The stream ends here without having taken this slice: the next run begins with it.
         ledger.write_report(rows.sparkSession, work.reports, SliceReport(number, failure=(ledger.ENOUGH, "")))
         raise ledger.Enough

@@ -15,7 +15,7 @@ from prox_spark.program.programs import DocumentPrograms
 from prox_spark.program.strict import drops_document
 from prox_spark.refiner import Refiner
 from prox_spark.refiner.budget import NO_BOUND, Budget, describe, of_a_text
-from prox_spark.text.language import identify, need_identifier
+from prox_spark.text.language import identify
 
 # These are no text's fault: the task fails, Spark tries it elsewhere, and in the end the job says why.
 FATAL = (BundleError, ConfigError, DeviceError)
@@ -102,7 +102,6 @@ def write_known(
         yield from write_all(refiners, texts)
         return
     known = {primary_language(language) for language in languages}
-    need_identifier()
     source = iter(texts)
     # In the order of the texts: what is known of each; None as programs: they are to come from the refiners.
     waiting: deque[tuple[str | None, DocumentPrograms | None]] = deque()

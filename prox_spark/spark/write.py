@@ -202,13 +202,11 @@ def write_programs(
         themselves.
     any_language: let the refiner read documents in all languages, not only in those that it was made for.
     grammar: as in `Refiner.load`; default: as a `Refiner` was loaded.
-
     guards: `max_bytes` and `max_lines`; give `execute_programs` the same.
 
     What CHECK sets aside has no row here (`refine` and `execute_programs` give it one): a text that is null, not UTF-8
-    or too large, and an id with several texts. Write the result to a
-    table before anything else reads it: each reading runs the model again. Arrow batches are as the session sets them:
-    see `refine`.
+    or too large, and an id with several texts. Write the result to a table before anything else reads it: each reading
+    runs the model again. Arrow batches are as the session sets them: see `refine`.
     Raises BundleError; ConfigError where two bundles do not fit together.
     """
     from prox_spark.spark.frames import checked_frame

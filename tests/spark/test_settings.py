@@ -12,9 +12,9 @@ from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
-from pyspark.errors import AnalysisException
 
 pytest.importorskip("pyspark")
+from pyspark.errors import AnalysisException
 
 from prox_spark.config import GrammarMode, GuardSettings, JobSettings, is_directory, job_settings
 from prox_spark.errors import BundleError, ConfigError
