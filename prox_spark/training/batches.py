@@ -78,13 +78,18 @@ def half_precision(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=possible)
 
 
-def logits(model: LineScorer, batch: Batch) -> list[tuple[Tensor, Tensor]]:
-    """For every document the logits of its lines [lines] and of itself [1]."""
+def line_vectors(model: LineScorer, batch: Batch) -> tuple[Tensor, ...]:
+    """For every document what the backbone says at the ends of its lines, float32 [lines, WIDTH]."""
     device = model.device
     passes = [model.vectors(rows.input_ids.to(device), rows.line_positions.to(device)) for rows in batch.passes]
     vectors = torch.cat(passes)[batch.order.to(device)]
-    split = vectors.split([len(example.remove) for example in batch.examples])
+    split: tuple[Tensor, ...] = vectors.split([len(example.remove) for example in batch.examples])
+    return split
+
+
+def logits(model: LineScorer, batch: Batch) -> list[tuple[Tensor, Tensor]]:
+    """For every document the logits of its lines [lines] and of itself [1]."""
     return [
-        model.network(own, torch.from_numpy(example.shapes).to(device))
-        for own, example in zip(split, batch.examples, strict=True)
+        model.network(own, torch.from_numpy(example.shapes).to(model.device))
+        for own, example in zip(line_vectors(model, batch), batch.examples, strict=True)
     ]

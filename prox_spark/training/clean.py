@@ -19,16 +19,22 @@ from prox_spark.training.page import Page
 MAX_LINES = 150
 # Share of documents that are a text as a human kept it.
 _WHOLE = 0.3
+# Share of documents of short items that have nothing to do with each other.
+_DIGEST = 0.15
 # Share of documents that go on and on, up to so many lines: among labelled pages most long ones are lists of comments
 # and links, and a model that has seen only these takes a book for one.
 _LONG, LONG_LINES = 0.15, 2000
 _NAMES = ("anna", "mike_77", "Tobias", "jlr", "OldSailor", "priya", "dr. no", "Marta", "guest1204", "kernelpanic")
 _BULLETS = ("- ", "* ", "• ", "", "", "1")
-_SEPARATORS = ("\t", " | ", "  ", "; ", ", ")
+_MARKDOWN = " | "
+_SEPARATORS = ("\t", "\t", _MARKDOWN, "  ", "; ", ", ")
+_MONTHS = ("January", "March", "April", "May", "June", "August", "October", "December")
 
 
 def clean(pages: Sequence[Page], chance: Random) -> tuple[str, ...]:
     """The lines of one document of which all is content."""
+    if chance.random() < _DIGEST:
+        return tuple(digest(pages, chance))
     long = chance.random() < _LONG
     text = [line for _ in range(chance.randint(5, 40) if long else 1) for line in _text(pages, chance)]
     if chance.random() >= _WHOLE:
@@ -36,10 +42,22 @@ def clean(pages: Sequence[Page], chance: Random) -> tuple[str, ...]:
     return tuple(text[: LONG_LINES if long else MAX_LINES]) or ("Nothing here is noise, and little is here.",)
 
 
+def digest(pages: Sequence[Page], chance: Random) -> list[str]:
+    """News in brief: a few sentences each from several texts, some under the text's first words as a headline."""
+    lines: list[str] = []
+    for _ in range(chance.randint(2, 12)):
+        text = [line for line in _text(pages, chance) if line.strip()]
+        first = chance.randrange(len(text))
+        sentences = re.split(r"(?<=[.!?]) +", text[first])[: chance.randint(1, 4)]
+        lines += [" ".join(text[0].split()[:9])] if chance.random() < 0.4 else []
+        lines.append(chance.choice(("", "", "- ", "• ")) + " ".join(sentences))
+    return lines
+
+
 def part(text: list[str], chance: Random) -> list[str]:
-    """A few paragraphs, as excerpts are."""
+    """A few paragraphs, as excerpts are; often one or two."""
     first = chance.randrange(len(text))
-    return text[first : first + chance.randint(1, 8)]
+    return text[first : first + chance.choice((1, 2, 3, 5, 8))]
 
 
 def wrapped(text: list[str], chance: Random) -> list[str]:
@@ -65,18 +83,31 @@ def items(text: list[str], chance: Random) -> list[str]:
 
 
 def table(text: list[str], chance: Random) -> list[str]:
-    """Rows of a name and some numbers, or of several phrases."""
+    """Rows of a name and a cell a column; each column has its own kind of cells."""
     words = re.findall(r"[^\W\d_]{3,}", " ".join(text)) or ["value"]
     separator, columns = chance.choice(_SEPARATORS), chance.randint(2, 6)
-    numbers: Callable[[], str] = chance.choice(
-        (lambda: str(chance.randint(0, 5000)), lambda: f"{chance.uniform(0, 100):.2f}", lambda: chance.choice(words))
+    cells = [lambda: chance.choice(words), *(_cells(words, chance) for _ in range(columns - 1))]
+    rows = [[chance.choice(words).capitalize() for _ in cells]]
+    rows += [[cell() for cell in cells] for _ in range(chance.randint(3, 40))]
+    if separator == _MARKDOWN:
+        rows.insert(1, ["---"] * columns)
+    lines = [separator.join(row) if separator != _MARKDOWN else f"| {separator.join(row)} |" for row in rows]
+    return [*text[: chance.randint(0, 2)], *lines, *text[2 : 2 + chance.randint(0, 2)]]
+
+
+def _cells(words: list[str], chance: Random) -> Callable[[], str]:
+    kinds: tuple[Callable[[], str], ...] = (
+        lambda: str(chance.randint(0, 50)),
+        lambda: f"{chance.randint(0, 5_000_000):,}",
+        lambda: f"{chance.uniform(0, 100):.2f}",
+        lambda: f"{chance.uniform(-20, 100):.1f}%",
+        lambda: f"${chance.uniform(0, 900):.2f}",
+        lambda: str(chance.randint(1800, 2030)),
+        lambda: f"{chance.randint(1, 28)} {chance.choice(_MONTHS)} {chance.randint(1900, 2030)}",
+        lambda: chance.choice(("yes", "no", "-", "n/a")),
+        lambda: " ".join(chance.choices(words, k=chance.randint(1, 4))),
     )
-    head = separator.join(chance.choice(words).capitalize() for _ in range(columns))
-    rows = [
-        separator.join([chance.choice(words), *(numbers() for _ in range(columns - 1))])
-        for _ in range(chance.randint(3, 40))
-    ]
-    return [*text[: chance.randint(0, 2)], head, *rows, *text[2 : 2 + chance.randint(0, 2)]]
+    return chance.choice(kinds)
 
 
 def forum(text: list[str], chance: Random) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -17,7 +17,7 @@ from prox_spark.refiner.shapes import line_shapes
 from prox_spark.text.chunks import Chunk
 from prox_spark.text.prompts import CompactFormat
 from prox_spark.training.clean import clean
-from prox_spark.training.negatives import negative
+from prox_spark.training.negatives import REFLOWED, negative
 from prox_spark.training.page import Page
 from prox_spark.training.recipe import Recipe
 from prox_spark.training.records import is_page, read_records
@@ -29,9 +29,14 @@ MAX_WEIGHT_WORDS = 100
 _COMMENT_WEIGHT = 0.5
 _NEGATIVE_WEIGHT = 0.3
 _SHORT_WORDS = 8
-# What is worth dropping shows within a few lines; long made documents would cost what pages need.
-_NEGATIVE_CHUNKS = 2
+# What is worth dropping mostly shows within a few lines, and long made documents cost what pages need; but were all of
+# them short, a long document would be taken for a good one.
+_NEGATIVE_CHUNKS, _LONG_NEGATIVES = 2, 0.25
+# A page with this many words of readers' comments can stand for one that consists of them.
+_THREAD_WORDS = 100
 _FOREIGN_LINES = 5000
+# A line that is noise on pages of so many sites is noise anywhere; a number or a sign may be anything.
+_NOISY_SITES, _LETTERS = 3, 4
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,7 @@ def _page(record: dict[str, Any]) -> Page:
         weights=tuple(_weight(line) for line in lines),
         raw=record["raw_text"],
         gold=record["gold_text"],
+        comments=tuple(line.get("role") == "comment" for line in lines),
     )
 
 
@@ -106,6 +112,25 @@ def split_by_domain(pages: list[Page], share: int = 10) -> tuple[list[Page], lis
     return [p for p in pages if not held_out(p)], [p for p in pages if held_out(p)]
 
 
+def noise_lines(pages: Iterable[Page]) -> frozenset[str]:
+    """Lines of some letters that are to be removed on pages of several sites, and kept on a quarter as many at most.
+
+    People who marked a page's text took such lines along by mistake (`Related Posts`), or not worth the trouble.
+    """
+    removed: dict[str, set[str]] = {}
+    kept: dict[str, set[str]] = {}
+    for page in pages:
+        for line, remove in zip(page.lines, page.remove, strict=True):
+            (removed if remove else kept).setdefault(line.strip(), set()).add(page.domain)
+    return frozenset(
+        line
+        for line, sites in removed.items()
+        if len(sites) >= _NOISY_SITES
+        and len(kept.get(line, ())) <= len(sites) / 4
+        and sum(map(str.isalpha, line)) >= _LETTERS
+    )
+
+
 def example(page: Page, prompt: CompactFormat, nothing: bool | None = None) -> Example:
     """A page cut and encoded as the engine does it."""
     chunks = tuple(prompt.chunks("\n".join(page.lines)))
@@ -122,13 +147,16 @@ def epoch(
     chance = random.Random(f"{recipe.seed}/{number}")
     order = list(pages)
     chance.shuffle(order)
-    for page in order:
+    for page in order[recipe.first_page if number == 0 else 0 :]:
         # A page without anything to keep may be a fault of its labels: no verdict is learned from it.
         worth = None if all(page.remove) else False
         yield _some(example(_forgiving(page, recipe), prompt, worth), chance, recipe.max_chunks)
+        if _has_thread(page) and chance.random() < recipe.thread_rate:
+            yield _some(example(_thread(page), prompt, nothing=False), chance, recipe.max_chunks)
         if chance.random() < recipe.negative_rate:
             made = example(_negative(pages, chance, foreign), prompt, nothing=True)
-            yield _some(made, chance, _NEGATIVE_CHUNKS)
+            most = recipe.max_chunks if chance.random() < _LONG_NEGATIVES else _NEGATIVE_CHUNKS
+            yield _some(made, chance, most)
         if chance.random() < recipe.clean_rate:
             lines = clean(pages, chance)
             whole = Page.made(lines, False, map(_line_weight, lines))
@@ -147,9 +175,29 @@ def _forgiving(page: Page, recipe: Recipe) -> Page:
 
 def _negative(pages: list[Page], chance: random.Random, foreign: Sequence[str]) -> Page:
     """A document worth dropping. Its short lines are boilerplate as well; of its long ones nobody knows."""
-    _, lines = negative(pages, chance, foreign)
-    weights = (_NEGATIVE_WEIGHT if len(line.split()) <= _SHORT_WORDS else 0.0 for line in lines)
+    kind, lines = negative(pages, chance, foreign)
+    weights = (_NEGATIVE_WEIGHT if kind != REFLOWED and len(line.split()) <= _SHORT_WORDS else 0.0 for line in lines)
     return Page.made(lines, True, weights)
+
+
+def _has_thread(page: Page) -> bool:
+    return sum(len(page.lines[i].split()) for i, comment in enumerate(page.comments) if comment) >= _THREAD_WORDS
+
+
+def _thread(page: Page) -> Page:
+    """The page with nothing but its first line of text above the readers' comments, which are then its content.
+
+    Under an article comments are noise; of an open thread or a question they are all there is.
+    """
+    first = page.remove.index(False) if False in page.remove else -1
+    picked = [i for i, remove in enumerate(page.remove) if remove or i == first]
+    return replace(
+        page,
+        lines=tuple(page.lines[i] for i in picked),
+        remove=tuple(page.remove[i] and not page.comments[i] for i in picked),
+        weights=tuple(page.weights[i] / (_COMMENT_WEIGHT if page.comments[i] else 1.0) for i in picked),
+        comments=tuple(page.comments[i] for i in picked),
+    )
 
 
 def _some(whole: Example, chance: random.Random, most: int) -> Example:

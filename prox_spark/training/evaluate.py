@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from prox_spark.errors import SourceError
 from prox_spark.program.execute import Refined
 from prox_spark.refiner.refiner import Refiner
 from prox_spark.training.contenders import Contender, RefinerContender, Unchanged
@@ -147,6 +148,8 @@ def to_json(evaluation: Evaluation) -> str:
 
 def _pages(data: Path, languages: Sequence[str], limit: int | None) -> list[LabelledPage]:
     pages = read_labelled(data, languages)
+    if not pages:
+        raise SourceError(f"{data}: no pages in {', '.join(languages) or 'any language'}; --language names another one")
     return [page for rendering in RENDERINGS for page in [p for p in pages if p.rendering == rendering][:limit]]
 
 

@@ -23,6 +23,9 @@ DILATIONS = (1, 2, 4, 8, 16, 1)
 # After this block every line is told the mean of all lines.
 PAGE_AFTER = 3
 DROPOUT = 0.2
+# What the verdict on a document is read from: means and maxima over its lines.
+FEATURES = 2 * WIDTH
+HEADS = "head.safetensors"
 
 
 class LineNetwork(nn.Module):
@@ -36,7 +39,7 @@ class LineNetwork(nn.Module):
         self.page = nn.Linear(WIDTH, WIDTH)
         self.last_norm = nn.LayerNorm(WIDTH)
         self.line = nn.Linear(WIDTH, 1)
-        self.document = nn.Sequential(nn.Linear(2 * WIDTH, 64), nn.GELU(), nn.Linear(64, 1))
+        self.document = nn.Linear(FEATURES, 1)
         self.drop = nn.Dropout(DROPOUT)
 
     def forward(self, vectors: Tensor, shapes: Tensor) -> tuple[Tensor, Tensor]:
@@ -44,6 +47,11 @@ class LineNetwork(nn.Module):
 
         Shapes: ``vectors`` float32 [lines, WIDTH], ``shapes`` float32 [lines, SHAPES]. Returns [lines] and [1].
         """
+        lines, features = self.lines_and_features(vectors, shapes)
+        return lines, self.document(features).squeeze(-1)
+
+    def lines_and_features(self, vectors: Tensor, shapes: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of the lines [lines], and what the document's is read from [1, FEATURES]."""
         x = self.drop(vectors) + self.shapes(shapes)
         for number, (norm, convolution) in enumerate(zip(self.norms, self.convolutions, strict=True)):
             along = convolution(norm(x).transpose(0, 1).unsqueeze(0)).squeeze(0).transpose(0, 1)
@@ -52,7 +60,7 @@ class LineNetwork(nn.Module):
                 x = x + self.page(x.mean(0, keepdim=True))
         x = self.last_norm(x)
         pooled = torch.cat([x.mean(0, keepdim=True), x.max(0, keepdim=True).values], dim=1)
-        return self.line(x).squeeze(-1), self.document(pooled).squeeze(-1)
+        return self.line(x).squeeze(-1), pooled
 
 
 class LineScorer(nn.Module):
@@ -84,18 +92,30 @@ class LineScorer(nn.Module):
         """Write an HF directory (backbone) with ``head.safetensors`` and ``prox_head.json`` beside it."""
         self.backbone.save_pretrained(directory)
         heads = {k: v.contiguous() for k, v in self.state_dict().items() if not k.startswith("backbone.")}
-        save_file(heads, directory / "head.safetensors")
+        save_file(heads, directory / HEADS)
         (directory / "prox_head.json").write_text(json.dumps(head_settings, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, directory: Path) -> LineScorer:
         """Read what ``save`` wrote, in float32. Raises ConfigError if the heads are of another form."""
         model = cls(LlamaModel.from_pretrained(directory, dtype=torch.float32))
-        missing, unexpected = model.load_state_dict(load_file(directory / "head.safetensors"), strict=False)
+        missing, unexpected = model.load_state_dict(load_file(directory / HEADS), strict=False)
         wrong = [name for name in missing if not name.startswith("backbone.")] + unexpected
         if wrong:
             raise ConfigError(f"{directory / 'head.safetensors'}: heads of another version ({', '.join(wrong[:4])} …)")
         return model
+
+
+def start(base: str, layers: int, vocabulary: int) -> tuple[LineScorer, str]:
+    """What a run begins with, and the text of its tokenizer.json: a finished run goes on as it is, another base is cut.
+
+    See ``load_base``.
+    """
+    directory = Path(base)
+    if (directory / HEADS).is_file():
+        return LineScorer.load(directory), (directory / "tokenizer.json").read_text(encoding="utf-8")
+    backbone, tokenizer_json = load_base(base, layers, vocabulary)
+    return LineScorer(backbone), tokenizer_json
 
 
 def load_base(base: str, layers: int, vocabulary: int) -> tuple[LlamaModel, str]:

@@ -14,7 +14,7 @@ from itertools import pairwise
 from random import Random
 
 from prox_spark.training import nonsense
-from prox_spark.training.nonsense import MAX_LINES, kept_lines, sentences_of
+from prox_spark.training.nonsense import MAX_LINES, kept_lines
 from prox_spark.training.page import Page
 from prox_spark.training.spinning import load_templates, spin
 
@@ -23,6 +23,10 @@ Generator = Callable[[Sequence[Page], Random], list[str]]
 TEMPLATES = load_templates("training")
 _TRIES = 20
 _TEASER_WORDS = 14
+# The kind of documents whose lines are not those of what they were made from.
+REFLOWED = "reflowed"
+# Shares of documents that go on with one of another kind, and whose words are in lines of another length.
+_JOINED, _REFLOWED = 0.15, 0.1
 _WORD = re.compile(r"[^\W\d_]{4,}")
 
 
@@ -31,10 +35,21 @@ def negative(pages: Sequence[Page], chance: Random, foreign: Sequence[str] = ())
 
     foreign: lines of other languages than the refiner's, for documents that mix them with boilerplate.
     """
-    kind = chance.choice(list(GENERATORS))
-    lines = other_languages(pages, chance, foreign) if kind == "other_languages" else GENERATORS[kind](pages, chance)
+    kind, lines = _one(pages, chance, foreign)
+    if chance.random() < _JOINED:
+        # Crawlers glue together what has nothing to do with each other, and so do dumps of a site.
+        lines = [*lines[: _length(chance)], *_one(pages, chance, foreign)[1]]
+    if chance.random() < _REFLOWED:
+        # A list of anything stands in columns or in one line, as its page's layout had it.
+        kind, lines = REFLOWED, _as_lines(" ".join(lines).split(), chance)
     lines = [line for line in lines if line.strip()]
     return kind, lines[:MAX_LINES] or ["404 Not Found"]
+
+
+def _one(pages: Sequence[Page], chance: Random, foreign: Sequence[str]) -> tuple[str, list[str]]:
+    kind = chance.choice(list(GENERATORS))
+    lines = other_languages(pages, chance, foreign) if kind == "other_languages" else GENERATORS[kind](pages, chance)
+    return kind, lines
 
 
 def boilerplate(pages: Sequence[Page], chance: Random) -> list[str]:
@@ -132,15 +147,6 @@ def chain(pages: Sequence[Page], chance: Random) -> list[str]:
     return _as_lines(walk, chance)
 
 
-def shuffled_sentences(pages: Sequence[Page], chance: Random) -> list[str]:
-    """Scraped sentences of many unrelated pages strung together, as content farms spin them."""
-    lines = []
-    for _ in range(chance.randint(4, 30)):
-        sentences = [s for _ in range(chance.randint(2, 5)) for s in _sentences(chance.choice(pages), chance)[:1]]
-        lines.append(" ".join(sentences))
-    return lines
-
-
 def stuffing(pages: Sequence[Page], chance: Random) -> list[str]:
     """A text whose words give way to the same few search terms again and again."""
     page = chance.choice(pages)
@@ -231,7 +237,6 @@ GENERATORS: Mapping[str, Generator] = {
     "tags": tags,
     "word_salad": word_salad,
     "chain": chain,
-    "shuffled_sentences": shuffled_sentences,
     "stuffing": stuffing,
     "sales": sales,
     "products": products,
@@ -289,12 +294,6 @@ def _term(page: Page, chance: Random) -> str:
             size, first = chance.choice((1, 2, 2, 3)), chance.randrange(len(words))
             return " ".join(words[first : first + size]).lower()
     return "online"
-
-
-def _sentences(page: Page, chance: Random) -> list[str]:
-    sentences = sentences_of(page)
-    chance.shuffle(sentences)
-    return sentences
 
 
 def _as_lines(words: list[str], chance: Random) -> list[str]:

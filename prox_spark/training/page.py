@@ -8,7 +8,10 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Page:
-    """One rendering of a page: its lines, whether each is to be removed, and how much that counts in the loss."""
+    """One rendering of a page: its lines, whether each is to be removed, and how much that counts in the loss.
+
+    comments: whether each line is a reader's comment; empty where that is not known.
+    """
 
     id: str
     domain: str
@@ -18,6 +21,7 @@ class Page:
     weights: tuple[float, ...]
     raw: str
     gold: str
+    comments: tuple[bool, ...] = ()
 
     @classmethod
     def made(cls, lines: Sequence[str], remove: bool, weights: Iterable[float]) -> Page:
@@ -30,4 +34,4 @@ class Page:
         lines = tuple(self.lines[i] for i in picked)
         weights = tuple(self.weights[i] for i in picked)
         kept = (remove,) * len(picked)
-        return replace(self, lines=lines, remove=kept, weights=weights, raw="\n".join(lines), gold="")
+        return replace(self, lines=lines, remove=kept, weights=weights, raw="\n".join(lines), gold="", comments=())

@@ -21,19 +21,31 @@ from prox_spark.training import data
 from prox_spark.training.attention import use_causal_blocks
 from prox_spark.training.batches import Batch, batched, half_precision, logits
 from prox_spark.training.calibrate import calibrate, measure, preflight_bounds
-from prox_spark.training.model import LineScorer, load_base
+from prox_spark.training.document_head import fit_document_head
+from prox_spark.training.model import FEATURES, LineScorer, start
 from prox_spark.training.page import Page
 from prox_spark.training.recipe import Recipe
-from prox_spark.training.validate import score_gold, score_pages, validate
+from prox_spark.training.validate import score_clean, score_gold, score_pages, validate
+
+CHECKPOINT = "checkpoint.pt"
+# Where the branches part, and the weights that each has come to.
+FORK, BRANCH = "fork.pt", "branch-{}.pt"
 
 
 @dataclass
 class Progress:
-    """Where a run stands; kept in its checkpoint."""
+    """Where a run stands; kept in its checkpoint.
+
+    tokens, seconds: of the path from the start to where the current branch is. branch: from 0. seen, spent: tokens and
+    seconds of all branches. No branch is shown documents that another one was: the stream goes on.
+    """
 
     step: int = 0
     tokens: int = 0
     seconds: float = 0.0
+    branch: int = 0
+    seen: int = 0
+    spent: float = 0.0
 
 
 def train(
@@ -71,17 +83,26 @@ def train(
     log = Log(directory / "log.jsonl", fresh=progress.step == 0)
     log.write(pages=len(training), development=len(development), **vars(progress))
     foreign = data.foreign_lines(recipe.data, recipe.languages)
-    batches = _batches(training, foreign, prompt, recipe, progress.tokens)
-    while progress.tokens < recipe.tokens and progress.seconds < recipe.minutes * 60:
+    batches = _batches(training, foreign, prompt, recipe, progress.seen)
+    while progress.branch < recipe.branches:
+        before = _done(recipe, progress)
+        if before >= 1:
+            _end_branch(directory, model, optimizer, progress, recipe)
+            continue
         _step(model, optimizer, next(batches), recipe, progress, log)
+        if before < 1 - recipe.decay <= _done(recipe, progress):
+            _checkpoint(directory / FORK, model, optimizer, progress, recipe)
         if progress.step % recipe.checkpoint_every == 0:
-            _checkpoint(directory, model, optimizer, progress, recipe)
+            _checkpoint(directory / CHECKPOINT, model, optimizer, progress, recipe)
         if progress.step % recipe.evaluate_every == 0:
             log.write(step=progress.step, **validate(model, prompt, development, recipe.development_pages))
-    _checkpoint(directory, model, optimizer, progress, recipe)
+    model.load_state_dict(_mean_of_branches(directory, recipe))
+    documents = fit_document_head(model, _told(batches, log), recipe.verdict_tokens)
+    log.write(step=progress.step, verdict_fitted_on=documents)
     # In full precision, which a bundle's 8 bits are nearer to than bfloat16 is: harm is counted in single pages here.
     scored = score_pages(model, prompt, development, fast=False)
-    thresholds = calibrate(scored, score_gold(model, prompt, development, fast=False))
+    gold = score_gold(model, prompt, development, data.noise_lines(training), fast=False)
+    thresholds = calibrate(scored, gold, score_clean(model, prompt, development, fast=False))
     balanced = thresholds["balanced"]["line"]
     measured = {kind: s.rounded() for kind, s in measure(scored, balanced).items()}
     log.write(step=progress.step, thresholds=thresholds, development_scores=measured)
@@ -106,10 +127,10 @@ class Log:
 
 
 def _prepare(recipe: Recipe, directory: Path) -> tuple[LineScorer, CompactFormat, str]:
-    backbone, tokenizer_json = load_base(recipe.base, recipe.layers, recipe.vocabulary)
+    model, tokenizer_json = start(recipe.base, recipe.layers, recipe.vocabulary)
     # Half of a small model is its embeddings; they and the first layers are good already, and without them a step is
     # a quarter cheaper.
-    for part in (backbone.embed_tokens, *backbone.layers[: recipe.frozen_layers]):
+    for part in (model.backbone.embed_tokens, *model.backbone.layers[: recipe.frozen_layers]):
         part.requires_grad_(False)
     path = directory / "tokenizer.json"
     path.write_text(tokenizer_json, encoding="utf-8")
@@ -121,7 +142,7 @@ def _prepare(recipe: Recipe, directory: Path) -> tuple[LineScorer, CompactFormat
         max_line_tokens=recipe.max_line_tokens,
         head_tokens=recipe.head_tokens,
     )
-    return LineScorer(backbone), prompt, tokenizer_json
+    return model, prompt, tokenizer_json
 
 
 def _optimizer(model: LineScorer, recipe: Recipe) -> torch.optim.AdamW:
@@ -158,9 +179,23 @@ def _batches(
             )
 
 
+def _told(batches: Iterator[Batch], log: Log) -> Iterator[Batch]:
+    """Batches, with a line in the log for each that is done with: there are hundreds of them."""
+    tokens = 0
+    for batch in batches:
+        yield batch
+        tokens += batch.tokens
+        log.write(verdict_tokens=tokens)
+
+
+def _done(recipe: Recipe, progress: Progress) -> float:
+    """Share of the path to a branch's end; whichever of tokens and minutes is nearer to its end decides."""
+    return max(progress.tokens / recipe.tokens, progress.seconds / (60 * recipe.minutes))
+
+
 def _rate(recipe: Recipe, progress: Progress) -> float:
-    """Share of the peak rate; whichever of tokens and minutes is nearer to its end decides."""
-    done = max(progress.tokens / recipe.tokens, progress.seconds / (60 * recipe.minutes))
+    """Share of the peak rate."""
+    done = _done(recipe, progress)
     return min(1.0, (done + 1e-3) / recipe.warmup, max(0.0, (1 - done) / recipe.decay))
 
 
@@ -179,11 +214,14 @@ def _step(
     optimizer.step()
     progress.step += 1
     progress.tokens += batch.tokens
+    progress.seen += batch.tokens
     progress.seconds += time.monotonic() - started
+    progress.spent += time.monotonic() - started
     log.write(
         step=progress.step,
-        tokens=progress.tokens,
-        minutes=progress.seconds / 60,
+        branch=progress.branch,
+        tokens=progress.seen,
+        minutes=progress.spent / 60,
         line_loss=line_loss.item(),
         document_loss=document_loss.item(),
         norm=norm,
@@ -217,28 +255,52 @@ def losses(model: LineScorer, batch: Batch) -> tuple[Tensor, Tensor]:
     return lines / max(shares, 1.0), documents / max(known, 1)
 
 
-def _checkpoint(
+def _end_branch(
     directory: Path, model: LineScorer, optimizer: torch.optim.AdamW, progress: Progress, recipe: Recipe
+) -> None:
+    """Keep the weights that a branch has come to, and go back to where it left the others."""
+    torch.save(model.state_dict(), directory / BRANCH.format(progress.branch))
+    progress.branch += 1
+    if progress.branch < recipe.branches:
+        fork = _load(directory / FORK, model, optimizer)
+        progress.tokens, progress.seconds = fork.tokens, fork.seconds
+    _checkpoint(directory / CHECKPOINT, model, optimizer, progress, recipe)
+
+
+def _mean_of_branches(directory: Path, recipe: Recipe) -> dict[str, Tensor]:
+    """Weights between those of all branches: nearer to what they have in common than to what each makes of its end."""
+    states = [torch.load(directory / BRANCH.format(n), weights_only=True) for n in range(recipe.branches)]
+    return {name: torch.stack([state[name] for state in states]).mean(0) for name in states[0]}
+
+
+def _checkpoint(
+    path: Path, model: LineScorer, optimizer: torch.optim.AdamW, progress: Progress, recipe: Recipe
 ) -> None:
     state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "progress": vars(progress)}
     # Dropout goes on with the numbers that an undisturbed run would have drawn.
     state |= {"model_of": _model_of(recipe), "random": torch.get_rng_state()}
-    half_written = directory / "checkpoint.tmp"
+    half_written = path.with_suffix(".tmp")
     torch.save(state, half_written)
-    half_written.replace(directory / "checkpoint.pt")
+    half_written.replace(path)
 
 
 def _model_of(recipe: Recipe) -> list[object]:
-    return [recipe.base, recipe.layers, recipe.frozen_layers, recipe.vocabulary]
+    return [recipe.base, recipe.layers, recipe.frozen_layers, recipe.vocabulary, FEATURES]
 
 
 def _resume(directory: Path, model: LineScorer, optimizer: torch.optim.AdamW, recipe: Recipe) -> Progress:
-    path = directory / "checkpoint.pt"
+    path = directory / CHECKPOINT
     if not path.exists():
         return Progress()
+    of = torch.load(path, weights_only=True, map_location="cpu", mmap=True)["model_of"]
+    if of != _model_of(recipe):
+        raise ConfigError(f"{path} is of another model, {of[0]}; --fresh begins anew")
+    return _load(path, model, optimizer)
+
+
+def _load(path: Path, model: LineScorer, optimizer: torch.optim.AdamW) -> Progress:
+    """Take up what `_checkpoint` wrote."""
     state = torch.load(path, weights_only=True, map_location="cpu")
-    if state["model_of"] != _model_of(recipe):
-        raise ConfigError(f"{path} is of another model, {state['model_of'][0]}; --fresh begins anew, --out elsewhere")
     torch.set_rng_state(state["random"])
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
@@ -252,8 +314,10 @@ def _card(recipe: Recipe, progress: Progress, measured: dict[str, dict[str, floa
             "base": recipe.base,
             "layers": recipe.layers,
             "vocabulary": recipe.vocabulary,
-            "tokens": progress.tokens,
-            "minutes": round(progress.seconds / 60),
+            "tokens": progress.seen,
+            "branches": recipe.branches,
+            "minutes": round(progress.spent / 60),
+            "verdict_tokens": recipe.verdict_tokens,
         },
         "metrics": {"development": measured},
     }

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from contextlib import nullcontext
+from random import Random
 
 import torch
 
 from prox_spark.text.prompts import CompactFormat
 from prox_spark.training.batches import collate, half_precision, logits
 from prox_spark.training.calibrate import Scored, mean_f1, measure
+from prox_spark.training.clean import MAX_LINES, clean
 from prox_spark.training.data import RENDERINGS, example
 from prox_spark.training.model import LineScorer
 from prox_spark.training.page import Page
 
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _PADDED_TOKENS = 4096
+_CLEAN = 600
 
 
 @torch.inference_mode()
@@ -38,10 +41,25 @@ def score_pages(model: LineScorer, prompt: CompactFormat, pages: list[Page], fas
     return [Scored(page, *line_scores(model, prompt, page.lines, fast)) for page in pages]
 
 
-def score_gold(model: LineScorer, prompt: CompactFormat, pages: list[Page], fast: bool = True) -> list[list[float]]:
-    """Line scores of the pages' gold texts, each once: of texts of which nothing is to be removed."""
-    texts = sorted({page.gold for page in pages if page.gold.strip()})
-    return [line_scores(model, prompt, text.split("\n"), fast)[0] for text in texts]
+def score_gold(
+    model: LineScorer, prompt: CompactFormat, pages: list[Page], noise: Set[str] = frozenset(), fast: bool = True
+) -> dict[str, list[list[float]]]:
+    """By site the line scores of its gold texts, each text once: of texts of which nothing is to be removed.
+
+    noise: texts with such a line are left out: of them something is.
+    """
+    texts = {page.gold: page.domain for page in reversed(pages) if page.gold.strip()}
+    texts = {text: domain for text, domain in texts.items() if noise.isdisjoint(map(str.strip, text.split("\n")))}
+    sites: dict[str, list[list[float]]] = {}
+    for text, domain in sorted(texts.items()):
+        sites.setdefault(domain, []).append(line_scores(model, prompt, text.split("\n"), fast)[0])
+    return sites
+
+
+def score_clean(model: LineScorer, prompt: CompactFormat, pages: list[Page], fast: bool = True) -> list[float]:
+    """Scores of some hundred clean documents made of the pages, the same every time: each that it is worth nothing."""
+    chance = Random("clean development documents")
+    return [line_scores(model, prompt, clean(pages, chance)[:MAX_LINES], fast)[1] for _ in range(_CLEAN)]
 
 
 def validate(model: LineScorer, prompt: CompactFormat, pages: list[Page], most: int) -> dict[str, float]:

@@ -22,31 +22,51 @@ def scored(tmp_path: Path) -> list[Scored]:
 
 
 def test_balanced_lies_between_kept_and_removed_lines(scored: list[Scored]) -> None:
-    assert 0.35 < calibrate(scored, [])["balanced"]["line"] <= 0.65
+    assert 0.35 < calibrate(scored, {})["balanced"]["line"] <= 0.65
 
 
 def test_texts_that_are_clean_already_raise_the_threshold(scored: list[Scored]) -> None:
-    assert calibrate(scored, [[0.1, 0.6]] * 9)["balanced"]["line"] > 0.6
+    assert calibrate(scored, {"a": [[0.1, 0.6]]})["balanced"]["line"] > 0.6
+
+
+def test_gold_texts_of_one_site_count_as_one(scored: list[Scored]) -> None:
+    """Forty texts of one site would be changed, none of thirty other sites."""
+    others = {f"site-{n}.example": [[0.1]] for n in range(30)}
+    assert calibrate(scored, {**others, "many.example": [[0.64]] * 40})["balanced"]["line"] < 0.64
+    assert calibrate(scored, {**others, **{f"{n}.example": [[0.64]] for n in range(40)}})["balanced"]["line"] > 0.64
 
 
 def test_caution_is_ordered(scored: list[Scored]) -> None:
-    found = calibrate(scored, [])
+    found = calibrate(scored, {})
     for verdict in ("line", "document"):
         assert found["cautious"][verdict] >= found["balanced"][verdict] >= found["aggressive"][verdict]
 
 
 def test_cautious_drops_no_page_with_something_worth_keeping(scored: list[Scored]) -> None:
     risky = [Scored(s.page, s.line_scores, nothing=0.985) for s in scored]
-    assert calibrate(risky, [])["cautious"]["document"] > 0.985
+    assert calibrate(risky, {})["cautious"]["document"] > 0.985
 
 
 def test_a_site_with_many_pages_counts_as_one(scored: list[Scored]) -> None:
-    """Nine sites of two pages, and one of eighty; the verdict is wrong of one page of a small site, or of one of it."""
-    many = [replace(s, page=replace(s.page, domain="many.example")) for s in scored[:2] * 40]
+    """Nine sites of two pages, and one of two hundred; the verdict is wrong of some pages of it, or of a small site."""
+    many = [replace(s, page=replace(s.page, domain="many.example")) for s in scored[:2] * 100]
     rest = [replace(s, nothing=0.7) for s in scored[2:]]
-    wrong = [replace(many[0], nothing=0.95), *many[1:], *rest]
-    assert calibrate(wrong, [])["balanced"]["document"] < 0.9, "an eightieth of a tenth of the sites"
-    assert calibrate([*many, replace(rest[0], nothing=0.95), *rest[1:]], [])["balanced"]["document"] > 0.95
+
+    def threshold(wrong: int) -> float:
+        pages = [*(replace(s, nothing=0.95) for s in many[:wrong]), *many[wrong:], *rest]
+        return calibrate(pages, {})["balanced"]["document"]
+
+    assert threshold(wrong=1) < 0.9, "a two-hundredth of a tenth of the sites"
+    assert threshold(wrong=2) > 0.95, "more than one page in two hundred"
+    assert calibrate([*many, replace(rest[0], nothing=0.95), *rest[1:]], {})["balanced"]["document"] > 0.95
+
+
+def test_made_clean_documents_bound_the_verdict_as_well(scored: list[Scored]) -> None:
+    def threshold(wrong: int) -> float:
+        return calibrate(scored, {}, [0.97] * wrong + [0.1] * (400 - wrong))["balanced"]["document"]
+
+    assert threshold(wrong=2) == calibrate(scored, {})["balanced"]["document"]
+    assert threshold(wrong=3) == 0.975
 
 
 def test_preflight_bounds_leave_room_below_what_was_measured(scored: list[Scored]) -> None:

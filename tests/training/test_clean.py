@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from prox_spark.training.clean import KINDS, LONG_LINES, MAX_LINES, clean
+from prox_spark.training.clean import KINDS, LONG_LINES, MAX_LINES, clean, digest
 from prox_spark.training.page import Page
 
 LINES = ("Menu", *(f"Sentence {n} tells of the harvest; it was long, and the weather held." for n in range(9)))
@@ -21,12 +21,21 @@ def test_every_kind_has_content_and_nothing_of_a_menu(kind: str) -> None:
     assert "Menu" not in lines
 
 
+def test_a_digest_has_items_of_several_texts_and_nothing_of_a_menu() -> None:
+    other = Page("3", "c.org", "wet", ("Menu", "Prices rose. They fell again."), (True, False), (1.0, 1.0), "", "")
+    pages = [PAGE, other]  # `other` is too short for an item
+    for seed in range(20):
+        lines = digest(pages, Random(seed))
+        assert len(lines) >= 2 and all(line.strip() for line in lines)
+        assert not any("Menu" in line or "Prices" in line for line in lines)
+
+
 def test_a_seed_decides() -> None:
-    first, second = ([clean([PAGE, EMPTY], Random(seed)) for seed in range(30)] for _ in range(2))
+    first, second = ([clean([PAGE, EMPTY], Random(seed)) for seed in range(90)] for _ in range(2))
     assert first == second
     lengths = [len(lines) for lines in first]
     assert min(lengths) > 0 and max(lengths) <= LONG_LINES
-    assert 0 < sum(length > MAX_LINES for length in lengths) < 12  # a few documents are long
+    assert 0 < sum(length > MAX_LINES for length in lengths) < 24  # a few documents are long
 
 
 def test_pages_without_text_give_a_text_all_the_same() -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from random import Random
 
+from pytest import MonkeyPatch
+
+from prox_spark.training import negatives
 from prox_spark.training.heldout_negatives import GENERATORS as HELD_OUT
 from prox_spark.training.heldout_negatives import TEMPLATES as HELD_OUT_TEMPLATES
 from prox_spark.training.heldout_negatives import heldout_negatives
-from prox_spark.training.negatives import GENERATORS, MAX_LINES, TEMPLATES, negative
+from prox_spark.training.negatives import GENERATORS, MAX_LINES, REFLOWED, TEMPLATES, negative
 from prox_spark.training.page import Page
 
 
@@ -37,11 +40,20 @@ def test_every_kind_is_made_whatever_the_pages_hold() -> None:
 def test_negatives_are_many_sided_and_decided_by_the_seed() -> None:
     made = [negative(PAGES, Random(seed), foreign=["Der Sommer war lang."]) for seed in range(400)]
     assert made == [negative(PAGES, Random(seed), foreign=["Der Sommer war lang."]) for seed in range(400)]
-    assert {kind for kind, _ in made} == set(GENERATORS)
+    assert {kind for kind, _ in made} == {*GENERATORS, REFLOWED}
     lengths = [len(lines) for _, lines in made]
     assert min(lengths) >= 1 and max(lengths) <= MAX_LINES
     assert sum(n < 10 for n in lengths) > 40 and sum(n > 40 for n in lengths) > 40
     assert len({tuple(lines) for _, lines in made}) > 350
+
+
+def test_some_negatives_are_of_two_kinds_and_some_have_their_words_in_other_lines(monkeypatch: MonkeyPatch) -> None:
+    monkeypatch.setattr(negatives, "GENERATORS", {"one": lambda *_: ["a b c d"] * 40})
+    made = [lines for _, lines in (negative(PAGES, Random(seed)) for seed in range(300))]
+    plain = [lines for lines in made if lines == ["a b c d"] * len(lines)]
+    assert 0.84 < len(plain) / len(made) < 0.96
+    assert 0.05 < sum(len(lines) > 40 for lines in plain) / len(made) < 0.2
+    assert any(len(line.split()) > 20 for lines in made for line in lines)
 
 
 def test_the_evaluation_has_a_family_of_its_own() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,8 +55,10 @@ def recipe(tmp_path: Path, base: Path, name: str, **changes: object) -> Path:
         "vocabulary": 512,
         "bos_token": "<s>",
         "tokens": 40_000,
+        "branches": 1,
         "tokens_a_step": 2000,
         "tokens_a_batch": 1000,
+        "verdict_tokens": 4_000,
         "learning_rate": 0.002,
         "checkpoint_every": 2,
         "evaluate_every": 1000,
@@ -69,10 +73,11 @@ def test_a_run_learns_and_leaves_a_model_with_calibrated_thresholds(tmp_path: Pa
     from prox_spark.training.model import LineScorer
     from prox_spark.training.train import train
 
-    directory = train(recipe(tmp_path, base, "whole"))
+    directory = train(recipe(tmp_path, base, "whole", tokens=80_000))
     log = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
     losses = [row["line_loss"] for row in log if "line_loss" in row]
-    assert losses[-1] < losses[0] / 2
+    # A step is a few documents, made ones among them: one alone says little.
+    assert sum(losses[-6:]) / 6 < losses[0] / 2
     assert log[-1]["development_scores"]["wet"]["f1"] > 0.9
     settings = json.loads((directory / "prox_head.json").read_text())
     assert set(settings["thresholds"]) == {"cautious", "balanced", "aggressive"}
@@ -81,21 +86,77 @@ def test_a_run_learns_and_leaves_a_model_with_calibrated_thresholds(tmp_path: Pa
     assert LineScorer.load(directory).backbone.config.num_hidden_layers == 2
 
 
-def test_a_run_that_was_stopped_goes_on_and_ends_as_if_it_had_not_been(tmp_path: Path, base: Path) -> None:
+def test_a_run_that_was_stopped_goes_on_and_ends_as_if_it_had_not_been(
+    tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from prox_spark.training import train as module
+    from prox_spark.training.model import LineScorer
+
+    whole = module.train(recipe(tmp_path, base, "undisturbed", tokens=20_000, branches=2))
+    step, stopped = module._step, recipe(tmp_path, base, "stopped", tokens=20_000, branches=2)
+    branches = set()
+    # Once before the branches part, once in each of them.
+    for last in (2, 7, 12):
+
+        def stopping(*given: Any, last: int = last) -> None:
+            if given[4].step == last:
+                raise KeyboardInterrupt
+            branches.add(given[4].branch)
+            step(*given)
+
+        monkeypatch.setattr(module, "_step", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            module.train(stopped)
+    monkeypatch.undo()
+    resumed = module.train(stopped)
+    assert branches == {0, 1}
+    one, other = LineScorer.load(whole).state_dict(), LineScorer.load(resumed).state_dict()
+    assert all(torch.allclose(one[name], other[name], atol=1e-5) for name in one)
+
+
+def test_what_is_exported_lies_between_the_ends_of_the_branches(tmp_path: Path, base: Path) -> None:
     import torch
 
     from prox_spark.training.model import LineScorer
     from prox_spark.training.train import train
 
-    whole = train(recipe(tmp_path, base, "undisturbed", tokens=12_000))
-    # One step exceeds the time allowed, so the run ends after it with a checkpoint.
-    train(recipe(tmp_path, base, "stopped", tokens=12_000, minutes=1e-6))
-    resumed = train(recipe(tmp_path, base, "stopped", tokens=12_000, minutes=100.0))
-    steps = [json.loads(line).get("step") for line in (tmp_path / "stopped" / "log.jsonl").read_text().splitlines()]
-    assert 1 in steps
-    assert steps.count(2) == 1
-    one, other = LineScorer.load(whole).state_dict(), LineScorer.load(resumed).state_dict()
-    assert all(torch.allclose(one[name], other[name], atol=1e-5) for name in one)
+    mean = LineScorer.load(train(recipe(tmp_path, base, "branches", tokens=8_000, branches=2))).state_dict()
+    first, second = (torch.load(tmp_path / f"branches/branch-{n}.pt", weights_only=True) for n in range(2))
+    trained = [name for name in mean if not torch.equal(first[name], second[name]) and "document" not in name]
+    assert len(trained) > 10
+    assert all(torch.allclose(mean[name], (first[name] + second[name]) / 2, atol=1e-6) for name in trained)
+    log = [json.loads(line) for line in (tmp_path / "branches" / "log.jsonl").read_text().splitlines()]
+    shown = {n: [row["line_loss"] for row in log if row.get("branch") == n and "line_loss" in row] for n in range(2)}
+    assert 0 < len(shown[1]) < len(shown[0]), "the second begins where the rate begins to fall"
+
+
+def test_a_finished_run_goes_on_with_pages_that_it_has_not_seen(
+    tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from prox_spark.training import data
+    from prox_spark.training import train as module
+    from prox_spark.training.model import LineScorer
+
+    first = module.train(recipe(tmp_path, base, "first", tokens=8_000))
+    shown, example = [], data.example
+
+    def showing(page: Any, *given: Any, **named: Any) -> Any:
+        shown.append(page.id)
+        return example(page, *given, **named)
+
+    monkeypatch.setattr(data, "example", showing)
+    settings = {"learning_rate": 0.0, "head_learning_rate": 0.0, "verdict_tokens": 1}
+    again = module.train(recipe(tmp_path, first, "again", tokens=2_000, first_page=30, **settings))
+    one, other = LineScorer.load(first).state_dict(), LineScorer.load(again).state_dict()
+    # Nothing was learned, so what came along is what was there, heads included.
+    assert all(torch.equal(one[name], other[name]) for name in one if "document" not in name)
+    order = list(data.split_by_domain(data.read_pages(tmp_path / "r.jsonl.gz"))[0])
+    random.Random("1/0").shuffle(order)
+    assert [name for name in shown if name][:5] == [page.id for page in order[30:35]]
 
 
 def test_a_checkpoint_of_another_base_is_not_gone_on_from(tmp_path: Path, base: Path) -> None:
