@@ -5,6 +5,7 @@ from __future__ import annotations
 from prox_spark.errors import PolicyError
 from prox_spark.program.dialects import get_dialect
 from prox_spark.program.gair import run_gair
+from prox_spark.program.languages import primary_language
 from prox_spark.program.operations import ProgramError
 from prox_spark.program.outcome import Outcome
 from prox_spark.program.programs import ChunkProgram, DocumentPrograms
@@ -115,11 +116,6 @@ def _decide(
     if outcome.reason in _LITTLE_LEFT and programs.doc_score is not None and programs.doc_score < _EVEN:
         return Outcome("fallback", "contradiction", partial=outcome.partial, errors=outcome.errors)
     return outcome
-
-
-def primary_language(language: str) -> str:
-    """Return a language tag's first part in lower case: `en` of `en-GB`."""
-    return language.replace("_", "-").partition("-")[0].strip().casefold()
 
 
 def _dress(text: str, lines: int, outcome: Outcome, mode: str) -> Refined:
