@@ -18,8 +18,8 @@ FREE_BASELINE = "rules:c4"
 _PAGES, _RIVALS, _SETS, _OUTPUT = "Pages", "Compared with", "Sets of texts", "Output"
 
 
-def _option(panel: str, *names: str, help: str) -> Any:
-    return typer.Option(*names, help=help, rich_help_panel=panel)
+def _option(panel: str, *names: str, help: str, min: int | None = None) -> Any:
+    return typer.Option(*names, help=help, rich_help_panel=panel, min=min)
 
 
 def evaluate(
@@ -27,7 +27,7 @@ def evaluate(
     data: Annotated[Path, typer.Argument(help="Labelled pages (jsonl.gz).")],
     caution: Annotated[Caution, typer.Option(help="Which of the bundle's thresholds to take.")] = "balanced",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    limit: Annotated[int | None, _option(_PAGES, help="Only so many pages of each rendering.")] = None,
+    limit: Annotated[int | None, _option(_PAGES, help="Only so many pages of each rendering.", min=1)] = None,
     language: Annotated[
         list[str] | None, _option(_PAGES, help="Pages of this language, again for more; or all.")
     ] = None,
@@ -57,6 +57,9 @@ def evaluate(
         _ready_classifier(classifier, train_pages)
     elif train_pages is not None:
         raise ConfigError("--train needs --classifier: the directory in which the line classifier is kept")
+    for file in (json_file, html_file):
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
     with cli.log.status("evaluating"):
         found = evaluating.evaluate(
             refiner,
@@ -110,5 +113,7 @@ def _worst(page: Any) -> WorstPage:
     edits = [EditRow(**{name: getattr(edit, name) for name in names}) for edit in page.made.edits]
     if page.made.text is None:
         edits = [EditRow("remove_lines", 0, len(page.remove) - 1, page.raw)]
-    drawn = SamplePage(page.id, page.made.status, page.made.reason, page.raw, len(page.remove), tuple(edits))
+    drawn = SamplePage(
+        page.id, page.made.status, page.made.reason, page.raw, len(page.remove), tuple(edits), original=True
+    )
     return WorstPage(drawn, page.rendering, page.source, page.f1, page.reachable, page.remove)

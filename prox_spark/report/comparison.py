@@ -92,29 +92,37 @@ def compare_lines(pages: BothPages) -> tuple[DiffLine, ...]:
 
 def _lines(pages: BothPages) -> Iterator[DiffLine]:
     before: dict[int, str] = {}
-    a, b = _outcome(pages.a, before), _outcome(pages.b, before)
-    for number in sorted({*before, *a, *b}):
-        was, left_a, left_b = before.get(number, ""), a.get(number), b.get(number)
-        if left_a == left_b:
-            yield DiffLine("remove" if left_a is None else "keep", number, (("keep", left_a or was),))
-        elif left_a is None or left_b is None:
-            yield DiffLine("only_a" if left_a is None else "only_b", number, (("keep", was),))
-        else:
-            yield DiffLine("change", number, (("remove", left_a), ("insert", left_b)))
+    (a, added_a), (b, added_b) = _outcome(pages.a, before), _outcome(pages.b, before)
+    for number in sorted({*before, *added_a, *added_b}):
+        if number in before:
+            was, left_a, left_b = before[number], a.get(number), b.get(number)
+            if left_a == left_b:
+                yield DiffLine("remove" if left_a is None else "keep", number, (("keep", left_a or was),))
+            elif left_a is None or left_b is None:
+                yield DiffLine("only_a" if left_a is None else "only_b", number, (("keep", was),))
+            else:
+                yield DiffLine("change", number, (("remove", left_a), ("insert", left_b)))
+        if added_a.get(number) != added_b.get(number):
+            parts = (("remove", added_a.get(number, "")), ("insert", added_b.get(number, "")))
+            yield DiffLine("change", number, tuple(part for part in parts if part[1]))
 
 
-def _outcome(page: SamplePage, before: dict[int, str]) -> dict[int, str]:
-    """Return what is left of each line that is left, by its number; put the lines as they were into `before`."""
+def _outcome(page: SamplePage, before: dict[int, str]) -> tuple[dict[int, str], dict[int, str]]:
+    """Return what is left of each line that is left and what was added below lines, by the lines' numbers.
+
+    The lines as they were are put into `before`.
+    """
     left: dict[int, str] = {}
+    added: dict[int, str] = {}
     for line in diff_page(page):
         after = "".join(text for kind, text in line.parts if kind != "remove")
         if line.kind == "insert":
-            left[line.number] = f"{left[line.number]} ⏎ {after}" if line.number in left else after
+            added[line.number] = f"{added[line.number]} ⏎ {after}" if line.number in added else after
             continue
         before[line.number] = line.text
         if line.kind != "remove":
             left[line.number] = after
-    return {} if page.status == "dropped" else left
+    return ({}, {}) if page.status == "dropped" else (left, added)
 
 
 def render_comparison(comparison: Comparison) -> str:

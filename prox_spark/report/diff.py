@@ -47,28 +47,17 @@ def _lines(page: SamplePage) -> Iterator[DiffLine]:
         elif edit.start is not None:
             inline.setdefault(edit.first_line, []).append(edit)
     kept = page.text.split("\n") if page.text is not None else []
-    tagged = _is_original(kept, page.lines_in, removed, inline)
     position = 0
     for number in range(-1, page.lines_in):
         if number in removed:
             yield DiffLine("remove", number, (("remove", removed[number]),))
-            position += tagged
+            position += page.original
         elif number >= 0 and position < len(kept):
-            yield _kept_line(number, kept[position], inline.get(number, []), tagged)
+            yield _kept_line(number, kept[position], inline.get(number, []), page.original)
             position += 1
         for content in added.get(number, []):
             yield DiffLine("insert", number, (("insert", content),))
-            position += not tagged
-
-
-def _is_original(kept: list[str], lines_in: int, removed: dict[int, str], inline: dict[int, list[EditRow]]) -> bool:
-    """Whether the text is the page as it came: mode `tag` leaves it alone, and it still has all that the edits name."""
-    if len(kept) != lines_in:
-        return False
-    edits = [edit for some in inline.values() for edit in some]
-    return all(kept[number] == text for number, text in removed.items()) and all(
-        kept[edit.first_line][edit.start : edit.end] == edit.removed for edit in edits
-    )
+            position += not page.original
 
 
 def _removed_lines(edits: Sequence[EditRow]) -> Iterator[tuple[int, str]]:
@@ -77,13 +66,13 @@ def _removed_lines(edits: Sequence[EditRow]) -> Iterator[tuple[int, str]]:
             yield from enumerate(edit.removed.split("\n"), edit.first_line)
 
 
-def _kept_line(number: int, line: str, edits: list[EditRow], tagged: bool) -> DiffLine:
-    """A line that stays: `line` is as it was (tagged), else after its edits, whose positions are those before."""
+def _kept_line(number: int, line: str, edits: list[EditRow], original: bool) -> DiffLine:
+    """A line that stays: `line` is as it was (original), else after its edits, whose positions are those before."""
     parts: list[tuple[str, str]] = []
     at, shift = 0, 0
     for edit in sorted(edits, key=lambda e: e.start or 0):
-        start = (edit.start or 0) - (0 if tagged else shift)
-        length = len(edit.removed) if tagged else len(edit.inserted)
+        start = (edit.start or 0) - (0 if original else shift)
+        length = len(edit.removed) if original else len(edit.inserted)
         parts += [("keep", line[at:start]), ("remove", edit.removed), ("insert", edit.inserted)]
         at = start + length
         shift += len(edit.removed) - len(edit.inserted)

@@ -6,7 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+# Commands that take documents from a source to the tables; the others look after what is there, or ask an endpoint.
+WORK = ("refine", "write", "execute", "retry")
 STATUSES = ("refined", "unchanged", "dropped", "fallback", "quarantined")
+
+
+# Counts of runs that are no statuses, as a report names them.
+_TOLD = {"written": "programs written", "gone": "gone from the source", "asked": "answers asked for"}
+
+
+def nothing_new(counts: Mapping[str, int], duplicates: int) -> bool:
+    """Whether a run that counted so found all rows done, but for those that stand there twice, and none gone."""
+    rows = counts.get("rows", 0) - duplicates
+    return rows <= counts.get("already", 0) and not counts.get("gone")
 
 
 @dataclass(frozen=True)
@@ -36,12 +48,15 @@ class RunFacts:
     @property
     def did_nothing(self) -> bool:
         """True for a run that found nothing new (or ended before it had looked)."""
-        return self.counts.get("rows", 0) == self.counts.get("already", 0) and not self.counts.get("gone")
+        return self.command in WORK and nothing_new(self.counts, self.duplicates)
 
     @property
     def outcome(self) -> tuple[tuple[str, int], ...]:
-        """(status, documents) of this run, those that occur."""
-        return tuple((status, self.counts[status]) for status in STATUSES if self.counts.get(status))
+        """(what became of documents, or what a run wrote or deleted; how many) of this run, those that occur."""
+        names = (*STATUSES, *(name for name in self.counts if name in _TOLD or name.startswith("deleted.")))
+        # What a run that executes has written is told by what became of it.
+        hidden = {"written"} if any(map(self.counts.get, STATUSES)) else set()
+        return tuple((_TOLD.get(n, n), self.counts[n]) for n in names if self.counts.get(n) and n not in hidden)
 
 
 @dataclass(frozen=True)
@@ -84,7 +99,10 @@ class EditRow:
 
 @dataclass(frozen=True)
 class SamplePage:
-    """A document with its edits: enough to draw it before and after. `text` is None for a dropped document."""
+    """A document with its edits: enough to draw it before and after. `text` is None for a dropped document.
+
+    original: `text` is the document as it came, and its edits are yet to be made (mode `tag`, a fallback).
+    """
 
     doc_id: str
     status: str
@@ -92,6 +110,7 @@ class SamplePage:
     text: str | None
     lines_in: int
     edits: tuple[EditRow, ...] = ()
+    original: bool = False
 
 
 @dataclass(frozen=True)
@@ -144,5 +163,6 @@ class Summary:
 
     @property
     def last_work(self) -> RunFacts | None:
-        """The newest run that did something, else the newest; None where there is no run yet."""
-        return next((run for run in self.runs if not run.did_nothing), self.runs[0] if self.runs else None)
+        """The newest run over a source that did something, else the newest over one; None where there is none yet."""
+        runs = [run for run in self.runs if run.command in WORK]
+        return next((run for run in runs if not run.did_nothing), runs[0] if runs else None)

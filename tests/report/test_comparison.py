@@ -50,6 +50,16 @@ def test_a_dropped_page_is_drawn_from_what_the_other_one_knows() -> None:
     assert kinds(B, tagged) == [(0, "only_b"), (1, "only_b"), (2, "remove"), (3, "only_b")]
 
 
+def test_an_added_line_hides_no_removed_one() -> None:
+    added = EditRow("add_line", 2, 2, "", "A new foot")
+    edits = (EditRow("remove_lines", 0, 0, "Home"), EditRow("remove_lines", 2, 2, "Share"), added)
+    more = SamplePage("p", "refined", None, "Body\nA new foot\nFoot", 4, edits)
+    assert kinds(more, A)[1:] == [(1, "keep"), (2, "remove"), (2, "change"), (3, "keep")]
+    assert compare_lines(BothPages(more, A, 4, 2, 3))[3].parts == (("remove", "A new foot"),)
+    top = SamplePage("p", "refined", None, "Top\nBody\nFoot", 4, (EditRow("add_line", -1, -1, "", "Top"), *A.edits))
+    assert kinds(A, top)[0] == (-1, "change")
+
+
 def hostile(text: str) -> Comparison:
     """A comparison with a text in every place that takes one."""
     page = SamplePage(text, "refined", None, text, 2, (EditRow("remove_lines", 0, 0, text),))
@@ -72,4 +82,4 @@ def test_the_screen_and_the_file_show_hostile_pages_as_text() -> None:
     show_comparison(both, Console(file=out, width=120))
     shown = out.getvalue()
     assert "A 55%, B 91%" in shown and "not there" in shown and "\x1b[2J" not in shown
-    assert "No page that is in both differs" in render_comparison(Comparison(both.a, both.b, (), 0, ()))
+    assert "none that is in both differs" in render_comparison(Comparison(both.a, both.b, (), 0, ()))

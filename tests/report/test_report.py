@@ -144,7 +144,7 @@ def test_a_page_is_drawn_from_its_refined_text_and_edits() -> None:
 
 
 def test_a_tagged_page_still_has_its_lines() -> None:
-    tagged = SamplePage("d", "refined", None, "Home\nText.\nBye", 3, (EditRow("remove_lines", 0, 0, "Home"),))
+    tagged = SamplePage("d", "refined", None, "Home\nText.\nBye", 3, (EditRow("remove_lines", 0, 0, "Home"),), True)
     assert [(line.kind, line.text) for line in diff_page(tagged)] == [
         ("remove", "Home"),
         ("keep", "Text."),
@@ -160,11 +160,33 @@ def test_edits_within_a_line(tagged: bool) -> None:
         EditRow("normalize", 1, 1, "colour", "color", start=14, end=20),
         EditRow("remove_lines", 0, 0, "Home"),
     )
-    page = SamplePage("d", "refined", None, f"Home\n{before}" if tagged else after, 2, edits)
+    page = SamplePage("d", "refined", None, f"Home\n{before}" if tagged else after, 2, edits, tagged)
     line = diff_page(page)[-1]
     assert line.kind == "change"
     assert line.text == before
     assert "".join(text for kind, text in line.parts if kind != "remove") == after
+
+
+def test_a_text_that_still_has_what_was_replaced_is_no_original() -> None:
+    edit = EditRow("normalize", 0, 0, ".", ". ", start=5, end=6)
+    (line,) = diff_page(SamplePage("d", "refined", None, "Hello. World", 1, (edit,)))
+    assert line.parts == (("keep", "Hello"), ("remove", "."), ("insert", ". "), ("keep", "World"))
+
+
+def test_runs_say_what_they_did() -> None:
+    def outcome(command: str, duplicates: int = 0, **counts: int) -> tuple[bool, tuple[tuple[str, int], ...]]:
+        run = RunFacts("r", command, counts=counts, duplicates=duplicates)
+        return run.did_nothing, run.outcome
+
+    assert outcome("execute", 1, rows=11, already=10) == (True, ())
+    assert outcome("refine", rows=11, already=10, refined=1, written=1) == (False, (("refined", 1),))
+    assert outcome("write", rows=10, written=10) == (False, (("programs written", 10),))
+    assert outcome("forget", **{"deleted.refined": 5}) == (False, (("deleted.refined", 5),))
+    assert outcome("maintain", **{"files.refined": 2}) == (False, ())
+    runs = tuple(RunFacts(name, name) for name in ("annotate", "forget", "refine"))
+    last = Summary("t", runs=runs).last_work
+    assert last is not None and last.command == "refine"
+    assert Summary("t", runs=runs[:2]).last_work is None
 
 
 def test_blank_lines_that_were_removed_are_lines_too() -> None:
@@ -183,7 +205,7 @@ def test_inserted_lines_stand_below_the_line_they_were_added_to() -> None:
         EditRow("add_line", 1, 1, "", "Middle"),
     )
     refined = SamplePage("d", "refined", None, "Top\nOne\nMiddle\nTwo", 3, edits)
-    tagged = SamplePage("d", "refined", None, "Home\nOne\nTwo", 3, edits)
+    tagged = SamplePage("d", "refined", None, "Home\nOne\nTwo", 3, edits, original=True)
     expected = [("insert", -1), ("remove", 0), ("keep", 1), ("insert", 1), ("keep", 2)]
     for page in (refined, tagged):
         assert [(line.kind, line.number) for line in diff_page(page)] == expected
