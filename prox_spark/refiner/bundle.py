@@ -171,10 +171,14 @@ def _inside(directory: Path, name: str) -> str:
 
 
 def _verify(directory: Path, name: str, expected: str) -> None:
-    path = directory / _inside(directory, name)
-    if not path.is_file():
-        raise BundleError(f"{path}: missing; the bundle is not complete, copy it again")
-    if _sha256(path) != expected:
+    try:
+        path = directory / _inside(directory, name)
+        if not path.is_file():
+            raise BundleError(f"{path}: missing; the bundle is not complete, copy it again")
+        found = _sha256(path)
+    except (OSError, ValueError) as error:  # a name that no file can have, or one that may not be read
+        raise BundleError(f"{directory / MANIFEST}: the file {name!r} cannot be read: {error}") from error
+    if found != expected:
         raise BundleError(f"{path}: not the file that was exported (sha256 differs); half copied or changed")
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from prox_spark.program.dialects import get_dialect
 from prox_spark.program.scores import Thresholds
@@ -12,6 +13,29 @@ from prox_spark.refiner import shapes
 from prox_spark.refiner.refiner import RefinerInfo
 
 Sha256 = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+# What `prompt` may say: docs/bundles.md. Held to its types here, on the driver, not when a worker reads the first text.
+_PROMPT: dict[str, tuple[type, ...]] = {
+    "format": (str,),
+    "bos_token": (str, type(None)),
+    "prefix": (str,),
+    "suffix": (str,),
+    "line_prefix": (str,),
+    "line_separator": (str,),
+    "line_suffix": (str,),
+    "first_line": (int,),
+    "strip_end": (bool,),
+    "shapes": (int,),
+}
+_LIMITS = ("window_tokens", "max_new_tokens", "max_line_tokens", "head_tokens", "line_chars")
+_BOUNDS = ("min_operations_rate", "max_operations_rate", "min_kept_words", "max_parse_errors")
+
+
+def _need_names(given: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    unknown = sorted(set(given).difference(known))
+    if unknown:
+        raise ValueError(f"there is no {', '.join(unknown)}; there are {', '.join(known)}")
 
 
 class Caution(BaseModel):
@@ -48,6 +72,28 @@ class Manifest(BaseModel):
     files: dict[str, str]
     fingerprint: str = Sha256
     integrity: str = Sha256
+
+    @field_validator("prompt")
+    @classmethod
+    def _known_prompt(cls, prompt: dict[str, Any]) -> dict[str, Any]:
+        _need_names(prompt, tuple(_PROMPT))
+        for name, value in prompt.items():
+            if type(value) not in _PROMPT[name]:
+                kinds = " or ".join("null" if kind is type(None) else kind.__name__ for kind in _PROMPT[name])
+                raise ValueError(f"{name} has to be {kinds}, it is {value!r}")
+        return prompt
+
+    @field_validator("limits")
+    @classmethod
+    def _known_limits(cls, limits: dict[str, int]) -> dict[str, int]:
+        _need_names(limits, _LIMITS)
+        return limits
+
+    @field_validator("preflight")
+    @classmethod
+    def _known_bounds(cls, bounds: dict[str, float]) -> dict[str, float]:
+        _need_names(bounds, _BOUNDS)
+        return bounds
 
     @model_validator(mode="after")
     def _fits_together(self) -> Manifest:

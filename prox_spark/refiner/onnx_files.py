@@ -54,6 +54,9 @@ def _fields(data: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int]
     """(field number, start, end) of every length-delimited field between two offsets."""
     while at < end:
         key, at = _varint(data, at)
+        if key >> 32:
+            # Other readers cut it to 32 bits, and see a field that this one would pass over.
+            raise ValueError("a field's number of more than 32 bits")
         wire = key & 7
         if wire == 0:
             _, at = _varint(data, at)

@@ -46,7 +46,8 @@ def test_a_bundle_reads_back(bundle: Bundle) -> None:
 def test_the_fingerprint_is_what_decides_a_program_and_nothing_else(tmp_path: Path) -> None:
     first = score_bundle(tmp_path / "a").info.fingerprint
     assert score_bundle(tmp_path / "b").info.fingerprint == first
-    told = score_bundle(tmp_path / "c", name="other", card={"licence": "MIT"}, languages=[], preflight={"max": 1.0})
+    bounds = {"min_kept_words": 1.0}
+    told = score_bundle(tmp_path / "c", name="other", card={"licence": "MIT"}, languages=[], preflight=bounds)
     assert told.info.fingerprint == first, "name, card, languages and preflight decide no program"
     calmer = {"balanced": {"line": 0.9, "document": 0.9}}
     assert score_bundle(tmp_path / "d", caution=calmer).info.fingerprint == first, "thresholds apply to stored scores"
@@ -200,6 +201,13 @@ def test_what_is_no_graph_is_refused(tmp_path: Path, content: bytes) -> None:
         ({"writes": "decode", "level": "both", "end_tokens": [2]}, "use two bundles"),
         ({"writes": "decode", "level": "chunk", "end_tokens": [2]}, "max_new_tokens"),
         ({"limits": {"window_tokens": -5}}, "limits.window_tokens"),
+        ({"limits": {"window_token": 9}}, "there is no window_token; there are window_tokens"),
+        ({"preflight": {"min_operation_rate": 0.5}}, "there is no min_operation_rate"),
+        ({"prompt": {"format": "custom", "sufix": ""}}, "there is no sufix"),
+        ({"prompt": {"format": "custom", "prefix": None}}, "prefix has to be str, it is None"),
+        ({"prompt": {"format": "custom", "strip_end": "false"}}, "strip_end has to be bool, it is 'false'"),
+        ({"files": {"a\0b": "0" * 64}}, "cannot be read: embedded null byte"),
+        ({"files": {"a" * 300: "0" * 64}}, "cannot be read: .*too long"),
         ({"card": {"from": "\ud800"}}, "surrogates not allowed"),
         (
             {
@@ -235,6 +243,25 @@ def test_names_are_looked_up_beside_the_package_first(tmp_path: Path, monkeypatc
     assert Bundle.find("shipped").directory == tmp_path / "prox_spark" / "models" / "shipped"
     monkeypatch.chdir(tmp_path / "models")
     assert Bundle.find("./shipped").directory == Path("shipped")
+
+
+def test_a_field_whose_number_other_readers_cut_off_is_refused(tmp_path: Path) -> None:
+    def field(number: int, content: bytes, high: int = 0) -> bytes:
+        key, varint = (number << 3 | 2) | high, bytearray()
+        while key > 127:
+            varint.append(key & 127 | 128)
+            key >>= 7
+        return bytes([*varint, key, len(content)]) + content
+
+    entry = field(1, b"location") + field(2, b"w.bin")
+    for high in (0, 1 << 32):
+        # ModelProto.graph, GraphProto.initializer, TensorProto.external_data.
+        (tmp_path / "m.onnx").write_bytes(field(7, field(5, field(13, entry, high))))
+        if not high:
+            assert external_files(tmp_path / "m.onnx") == {"w.bin"}
+            continue
+        with pytest.raises(BundleError, match="more than 32 bits"):
+            external_files(tmp_path / "m.onnx")
 
 
 def test_a_missing_bundle_is_named(tmp_path: Path) -> None:
