@@ -17,6 +17,9 @@ DELTA = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
     "spark.sql.execution.arrow.maxRecordsPerBatch": "256",
+    "spark.sql.session.timeZone": "UTC",
+    # Where the names of tables are kept: without it Spark has a catalog of its own for each run, with nothing in it.
+    "spark.sql.catalogImplementation": "hive",
 }
 # One task a GPU, with all the cores of its executor.
 GPU = {
