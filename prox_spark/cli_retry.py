@@ -16,6 +16,7 @@ def retry(
     ctx: typer.Context,
     tables: Annotated[str, typer.Option(help="Directory (holds / or :) or schema of the tables.")],
     reason: Annotated[list[str], typer.Option(help=f"Again for more: {', '.join(RETRIED)}.")],
+    source: Annotated[str | None, typer.Option(help="Of which source; default: that of the last such run.")] = None,
     refiner: Annotated[list[str] | None, typer.Option(help="Another bundle, or two.")] = None,
     max_bytes: Annotated[int | None, typer.Option(help=Limit)] = None,
     max_lines: Annotated[int | None, typer.Option(help=Limit)] = None,

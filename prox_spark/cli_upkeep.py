@@ -60,7 +60,7 @@ def migrate(tables: Tables) -> None:
     from prox_spark import cli
 
     for one in _done("migrate", "looking at the tables", tables):
-        added = f"added {', '.join(one.added)}" if one.added else "nothing to add"
+        added = f"added {', '.join(one.added)}" if one.added else "no column to add"
         cli.out.print(f"{one.table}: version {one.before} → {SCHEMA_VERSION}, {added}", highlight=False, markup=False)
     cli.out.print(f"All tables have schema version {SCHEMA_VERSION}.", highlight=False)
 

@@ -52,6 +52,10 @@ class GuardSettings(_Frozen):
     allow_new_words: bool = False
 
 
+# Guards that the other policy does not ask.
+_NOT_GAIR = ("max_errors", "max_removed_ratio", "min_words", "allow_new_words")
+
+
 class JobSettings(_Frozen):
     """Everything that a run is told.
 
@@ -143,6 +147,11 @@ class JobSettings(_Frozen):
             raise ValueError("a language column tells languages apart, any_language does not; take one of them")
         if self.from_version is not None and self.format != "delta":
             raise ValueError(f"from_version names a version of a Delta source; this one is {self.format}")
+        if self.ignore_deletes and self.format != "delta":
+            raise ValueError(f"ignore_deletes is for the change data feed of a Delta source; this one is {self.format}")
+        ignored = [name for name in _NOT_GAIR if getattr(self.guards, name) != GuardSettings.model_fields[name].default]
+        if self.policy == "gair" and ignored:
+            raise ValueError(f"policy gair has no guards: {', '.join(ignored)} would do nothing")
         if self.reconcile and (self.from_version is not None or self.ignore_deletes):
             raise ValueError("reconcile compares the whole source: no from_version or ignore_deletes goes with it")
         if self.reconcile and self.max_batches is not None:

@@ -138,10 +138,12 @@ def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
         tokens += f", {number((summary.prompt_tokens + summary.new_tokens) / summary.write_seconds)} a second"
     parts = f"write {seconds(summary.write_seconds)}, execute {seconds(summary.execute_seconds)}"
     where = f" on {summary.device} ({summary.provider})" if summary.device else ""
+    other = counts.get("other_language")
     rows = [
         ("documents", listed(outcome) or "none executed"),
         ("programs", f"{number(counts['written'])} written" if counts.get("written") else ""),
         ("set aside", listed(reasons)),
+        ("in another language", f"{number(other)}: as they came" if other else ""),
         ("done before", number(counts["already"]) if counts.get("already") else ""),
         ("duplicates", f"{number(summary.duplicates)} rows" if summary.duplicates else ""),
         ("gone", f"{number(counts['gone'])} documents deleted from every table" if counts.get("gone") else ""),

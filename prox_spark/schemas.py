@@ -273,7 +273,7 @@ RUNS = Table(
         Column(
             "settings", "STRING", "JSON: job (the settings), refiner (dialect, languages, thresholds), annotate, retry"
         ),
-        Column("error", "STRING", "what ended the run early; null: it finished"),
+        Column("error", "STRING", "what ended the run early, 'has not ended' until it has; null: it finished"),
     ),
 )
 
@@ -329,10 +329,13 @@ VIEWS: dict[str, View] = {
     ),
     "removed_lines": View(
         "removed_lines",
-        "One row an edit: which line went, by which operation, and why",
+        "One row an edit, and one a dropped document: which lines went, by which operation, and why",
         "SELECT doc_id, status, e.operation, e.chunk, e.first_line, e.last_line, e.start, e.end, e.removed, "
         "e.inserted, coalesce(e.reason, reason) AS reason, refiner, policy, run_id "
-        "FROM (SELECT doc_id, status, reason, refiner, policy, run_id, explode(edits) AS e FROM {refined})",
+        "FROM (SELECT doc_id, status, reason, refiner, policy, run_id, explode(edits) AS e FROM {refined}) "
+        # Its text is the source's to tell: what went is all of it.
+        "UNION ALL SELECT doc_id, status, 'drop_doc', NULL, 0, lines_in - 1, NULL, NULL, NULL, NULL, reason, refiner, "
+        "policy, run_id FROM {refined} WHERE status = 'dropped'",
     ),
 }
 

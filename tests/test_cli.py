@@ -114,7 +114,7 @@ def step(stage: str, documents: int, total: int | None, **more: Any) -> Any:
 
 
 def test_flags_become_settings(jobs: SimpleNamespace) -> None:
-    flags = ["--refiner", "b2", "--format", "parquet", "--mode", "tag", "--policy", "gair", "--caution", "cautious"]
+    flags = ["--refiner", "b2", "--format", "parquet", "--mode", "tag", "--policy", "strict", "--caution", "cautious"]
     flags += ["--carry", "url", "--carry", "lang", "--device", "cuda:1", "--min-words", "5", "--allow-new-words"]
     assert cli.run([*REFINE, *flags]) == cli.OK
     assert jobs.command == "refine"
@@ -125,7 +125,7 @@ def test_flags_become_settings(jobs: SimpleNamespace) -> None:
         refiners=("web-lite", "b2"),
         carry=("url", "lang"),
         mode="tag",
-        policy="gair",
+        policy="strict",
         caution="cautious",
         device="cuda:1",
         guards=GuardSettings(min_words=5, allow_new_words=True),

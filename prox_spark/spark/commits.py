@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -128,6 +128,15 @@ class Commits:
         first = history.agg(F.min("version")).first()
         assert first is not None
         return int(first[0])
+
+
+def merge_alone(tables: Tables, rows: DataFrame, table: str) -> None:
+    """Merge rows in beside no slice, again where another run's write came between."""
+    for _ in range(ATTEMPTS - 1):
+        with suppress(Overtaken), conflicts():
+            tables.merge(rows, table)
+            return
+    tables.merge(rows, table)
 
 
 def is_conflict(error: BaseException) -> bool:

@@ -6,14 +6,14 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from prox_spark.report.comparison import BothPages, Comparison, Pair, Side
-from prox_spark.spark.summaries import EDITS_OF_A_PAGE, read_table, sample_page
+from prox_spark.spark.summaries import EDITS_OF_A_PAGE, LONGEST_PAGE, PAGE, read_table, sample_page
 from prox_spark.spark.tables import Tables
 
 NAMES = 5
-LONGEST_PAGE = 200_000
 # A side's columns in the join; `_b` likewise.
-COLUMNS = ("status", "hash", "out", "kept", "words_in")
-PAGE = ("doc_id", "status", "reason", "text", "lines_in", "edits")
+COLUMNS = ("status", "hash", "out", "edits", "original", "gone", "kept", "words_in")
+# An edit without the chunk that it came from: chunks are cut anew for another refiner.
+EDIT = ("operation", "first_line", "last_line", "start", "end", "removed", "inserted")
 
 
 def compare(spark: SparkSession, tables_a: str, tables_b: str, pages: int = 5) -> Comparison:
@@ -27,12 +27,11 @@ def compare(spark: SparkSession, tables_a: str, tables_b: str, pages: int = 5) -
         tables.need_version(spark)
     joined = _documents(spark, a, "a").join(_documents(spark, b, "b"), "doc_id", "full_outer")
     known = F.coalesce(F.col("hash_a") == F.col("hash_b"), F.lit(True))
-    same = F.coalesce(F.col("out_a").eqNullSafe(F.col("out_b")) & (F.col("status_a") != "quarantined"), F.lit(True))
     rows = (
         joined.groupBy("status_a", "status_b", known.alias("known"))
         .agg(
             F.count(F.lit(1)).alias("documents"),
-            F.sum(same.cast("int")).alias("same"),
+            F.sum(_same().cast("int")).alias("same"),
             *[_sum(name) for name in ("words_in", "kept_a", "kept_b")],
         )
         .orderBy(F.desc("documents"), "status_a", "status_b")
@@ -57,20 +56,49 @@ def compare(spark: SparkSession, tables_a: str, tables_b: str, pages: int = 5) -
     )
 
 
+def _same() -> Column:
+    """Whether both sides have the document, and made the same of it.
+
+    A text that was only tagged is the source's: then what is told of it is compared, not the text.
+    """
+    there = [F.col(f"status_{side}").isNotNull() & (F.col(f"status_{side}") != "quarantined") for side in "ab"]
+    tagged = F.col("original_a") | F.col("original_b")
+    made = F.when(tagged, F.col("edits_a") == F.col("edits_b")).otherwise(F.col("out_a") == F.col("out_b"))
+    dropped_a, dropped_b = (F.col(f"status_{side}") == "dropped" for side in "ab")
+    return F.coalesce(
+        there[0] & there[1] & F.when(dropped_a | dropped_b, dropped_a & dropped_b).otherwise(made), F.lit(False)
+    )
+
+
 def _sum(name: str) -> Column:
     value = F.greatest("words_in_a", "words_in_b") if name == "words_in" else F.col(name)
     return F.coalesce(F.sum(value.cast("bigint")), F.lit(0)).alias(name)
 
 
 def _documents(spark: SparkSession, tables: Tables, side: str) -> DataFrame:
-    """Return one row a document: its status, the hashes of its text before and after, words before and after."""
+    """Return one row a document: its status, hashes of its text and edits, lines that went, words before and after."""
     refined = read_table(spark, tables, "refined")
     dropped = F.col("status") == "dropped"
     kept = F.when(dropped, 0).otherwise(F.col("words_out"))
     # Texts stay where they are: what is joined is a hash of each.
     out = F.when(~dropped, F.xxhash64("text"))
-    text = F.col("text_hash").alias("hash")
-    rows = refined.select("doc_id", "status", text, "words_in", out.alias("out"), kept.alias("kept"))
+    told = F.transform("edits", lambda edit: F.struct(*[edit[name].alias(name) for name in EDIT]))
+    whole = F.filter(
+        "edits", lambda edit: (edit["operation"] == "remove_lines") & (edit["first_line"] <= edit["last_line"])
+    )
+    gone = F.flatten(F.transform(whole, lambda edit: F.sequence(edit["first_line"], edit["last_line"])))
+    all_lines = F.when(F.col("lines_in") > 0, F.sequence(F.lit(0), F.col("lines_in") - 1)).otherwise(F.array())
+    rows = refined.select(
+        "doc_id",
+        "status",
+        F.col("text_hash").alias("hash"),
+        "words_in",
+        out.alias("out"),
+        F.xxhash64(F.to_json(told)).alias("edits"),
+        ((F.col("status") == "refined") & (F.sha2("text", 256) == F.col("text_hash"))).alias("original"),
+        F.when(F.col("chars_in") <= LONGEST_PAGE, F.when(dropped, all_lines).otherwise(gone)).alias("gone"),
+        kept.alias("kept"),
+    )
     aside = read_table(spark, tables, "quarantine").select("doc_id").distinct()
     both = rows.unionByName(aside.withColumn("status", F.lit("quarantined")), allowMissingColumns=True)
     return both.select("doc_id", *[F.col(name).alias(f"{name}_{side}") for name in COLUMNS])
@@ -87,12 +115,12 @@ def _side(spark: SparkSession, tables: Tables) -> Side:
 
 
 def _pages(spark: SparkSession, a: Tables, b: Tables, joined: DataFrame, limit: int) -> tuple[BothPages, ...]:
-    """Pages of which one side keeps most words that the other does not, by their number; the same ones every time."""
+    """Pages of which most lines went on one side alone, then those with most words less; the same ones every time."""
     if limit == 0:
         return ()
-    both = joined.where(F.col("hash_a").isNotNull() & F.col("hash_b").isNotNull())
-    both = both.where(~F.col("out_a").eqNullSafe(F.col("out_b")))
-    lost = F.abs(F.col("kept_a") - F.col("kept_b"))
+    both = joined.where(F.col("hash_a").isNotNull() & F.col("hash_b").isNotNull() & ~_same())
+    lines = F.size(F.array_except("gone_a", "gone_b")) + F.size(F.array_except("gone_b", "gone_a"))
+    lost = F.struct(lines.alias("lines"), F.abs(F.col("kept_a") - F.col("kept_b")).alias("words"))
     chosen = both.select("doc_id", "words_in_a", "kept_a", "kept_b", lost.alias("lost"))
     fits = (F.col("chars_in") <= LONGEST_PAGE) & (F.size("edits") <= EDITS_OF_A_PAGE)
     sides = {name: read_table(spark, tables, "refined").where(fits) for name, tables in (("a", a), ("b", b))}

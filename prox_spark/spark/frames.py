@@ -9,6 +9,7 @@ from prox_spark.config import HASH_ID, Caution, GrammarMode, GuardSettings, JobS
 from prox_spark.program.refined import Guards
 from prox_spark.schemas import REFINED
 from prox_spark.spark.check import CHECKED, check, repeated_ids, resolve_repeated
+from prox_spark.spark.columns import need_free_names
 from prox_spark.spark.execute import ExecutePolicy, execute_joined
 from prox_spark.spark.keys import make_policy_key
 from prox_spark.spark.refiners import RefinerSet, describe_refiners
@@ -22,6 +23,7 @@ def checked_frame(
     hashed = id_column == HASH_ID
     own = {text_column.lower()} if hashed else {text_column.lower(), id_column.lower()}
     carried = [name for name in df.columns if name.lower() not in own]
+    need_free_names(carried)
     doc_id = F.sha2(F.col(f"`{text_column}`").cast("binary"), 256) if hashed else F.col(f"`{id_column}`").cast("string")
     nothing = F.lit(None)
     documents = df.select(

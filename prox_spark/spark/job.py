@@ -20,9 +20,11 @@ from pyspark.sql import functions as F
 from prox_spark import errors
 from prox_spark.config import Command, JobSettings
 from prox_spark.errors import BusyError, ConfigError, ProxError
+from prox_spark.report.summary import nothing_new
 from prox_spark.schemas import ANNOTATE_TABLES, REFINE_TABLES, RUNS
 from prox_spark.spark import ledger
 from prox_spark.spark.changes import has_feed
+from prox_spark.spark.commits import merge_alone
 from prox_spark.spark.failures import beside, explained, known
 from prox_spark.spark.keys import canonical_hash, make_policy_key, stream_key
 from prox_spark.spark.ledger import SliceReport
@@ -43,6 +45,8 @@ BYTES_A_TOKEN = 4
 LOOKING_AT_ALL = ("execute", "annotate")
 # What Spark says when two streams share a checkpoint.
 TWICE = re.compile(r"Multiple streaming jobs detected|CONCURRENT_STREAM_LOG_UPDATE|CONCURRENT_QUERY|already active")
+# What a run's row says of it until it has ended, and for good if it was killed.
+NOT_ENDED = "has not ended"
 # Stands for a run's id where there is no run.
 PLAN = "plan"
 # Stands for a slice's number where what is staged belongs to none.
@@ -104,7 +108,7 @@ class RunSummary:
     @property
     def nothing_new(self) -> bool:
         """Whether the source held nothing that was not already done, and had lost nothing."""
-        return self.counts.get("rows", 0) == self.counts.get("already", 0) and not self.counts.get("gone")
+        return nothing_new(self.counts, self.duplicates)
 
 
 @dataclass(frozen=True)
@@ -238,14 +242,19 @@ def _executed_otherwise(spark: SparkSession, work: Work) -> str | None:
     Not so with a change data feed, whose stream would miss what is gone meanwhile: there `execute` goes back.
     """
     runs = work.tables.read(spark, "runs").where(F.col("command").isin("refine", "execute"))
-    runs = runs.where(F.regexp_replace("source", "/+$", "") == work.settings.source.rstrip("/"))
+    runs = runs.where(ledger.is_over(work.settings.source))
     mine = F.col("write_key").eqNullSafe(work.refiners.write_key) & F.col("policy_key").eqNullSafe(work.policy_key)
     row = runs.where(~mine).orderBy(F.col("started_at").desc()).select("run_id").first()
     return None if row is None else str(row["run_id"])
 
 
 def run_stream(run: Run, work: Work, do_slice: Callable[[DataFrame, int], None]) -> RunSummary:
-    """Run a stream over the source, `do_slice` for each of its slices, and put the run's row into `runs`."""
+    """Run a stream over the source, `do_slice` for each of its slices, and put the run's row into `runs`.
+
+    The row is there before anything is written: rows of other tables say by their run where they came from, also those
+    of a run that was killed.
+    """
+    work.tables.append(ledger.runs_row(run.spark, {**_known(run, work), "error": NOT_ENDED}), "runs")
     ledger.LISTENERS[run.run_id] = run.told
     try:
         _stream(run, work, do_slice)
@@ -289,7 +298,7 @@ def plan_job(settings: JobSettings, command: Command = "refine", spark: SparkSes
         quarantined=dict(tally.reasons),
         duplicates=tally.duplicates,
         written=tally.written,
-        to_write=0 if command == "execute" else good - tally.written,
+        to_write=0 if command == "execute" else tally.unwritten,
         estimated_tokens=0 if command == "execute" else tally.unwritten_bytes // BYTES_A_TOKEN,
         estimated_seconds=seconds,
         already=tally.done,
@@ -344,7 +353,12 @@ def refiners_to_write(settings: JobSettings) -> RefinerSet:
 
 
 def policy_key_of(settings: JobSettings, command: Command, refiners: RefinerSet) -> str | None:
-    """Return the key of what EXECUTE does, None for a command without it."""
+    """Return the key of what EXECUTE does, None for a command without it; ConfigError where it cannot be done."""
+    if command != "write" and settings.policy == "gair" and refiners.dialect != "prox":
+        raise ConfigError(
+            f"policy gair reads programs in dialect prox alone, and {refiners.name} writes {refiners.dialect}: "
+            "--policy strict"
+        )
     return None if command == "write" else make_policy_key(settings, refiners.thresholds_for(settings.caution))
 
 
@@ -423,21 +437,33 @@ def _finish(run: Run, work: Work, error: BaseException | None) -> RunSummary:
         versions=ledger.versions(run.spark, whole.runtime, whole.processor),
         warnings=(whole.message,) if whole.message else (),
     )
-    kept = {"job": json.loads(run.settings.to_json()), "refiner": work.refiners.to_dict(), **run.kept}
     row = {
         **{name: getattr(summary, name, None) for name in RUNS.names},
-        "source": run.settings.source,
-        "source_version": work.source.version,
-        "started_at": run.started_at,
+        **_known(run, work),
         "finished_at": ledger.utc_now(),
-        "fingerprint": work.refiners.fingerprint,
-        "settings": json.dumps(kept, sort_keys=True),
         "error": f"{type(error).__name__}: {error}"[:2000] if error is not None else None,
     }
-    work.tables.append(ledger.runs_row(run.spark, row), "runs")
+    merge_alone(work.tables, ledger.runs_row(run.spark, row), "runs")
     work.empty.discard("runs")
     _clear(run.spark, work)
     return summary
+
+
+def _known(run: Run, work: Work) -> dict[str, object]:
+    """Return what is known of a run before it has done anything."""
+    kept = {"job": json.loads(run.settings.to_json()), "refiner": work.refiners.to_dict(), **run.kept}
+    return {
+        "run_id": run.run_id,
+        "command": run.command,
+        "source": run.settings.source,
+        "source_version": work.source.version,
+        "started_at": run.started_at,
+        "refiner": work.refiners.name,
+        "fingerprint": work.refiners.fingerprint,
+        "write_key": work.refiners.write_key,
+        "policy_key": work.policy_key,
+        "settings": json.dumps(kept, sort_keys=True),
+    }
 
 
 def _clear(spark: SparkSession, work: Work) -> None:

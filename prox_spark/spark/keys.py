@@ -46,7 +46,8 @@ def make_policy_key(settings: JobSettings, thresholds: Thresholds | None) -> str
         {
             "policy": settings.policy,
             "guards": settings.guards.model_dump(),
-            "caution": settings.caution,
+            # Where nothing scores it decides nothing.
+            "caution": settings.caution if thresholds else "balanced",
             "thresholds": [thresholds.line, thresholds.document] if thresholds else None,
             "mode": settings.mode,
             "language_column": settings.language_column,

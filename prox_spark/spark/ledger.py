@@ -12,7 +12,7 @@ from importlib import metadata
 from typing import Any
 
 from pyspark.errors import AnalysisException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from prox_spark.schemas import RUNS, ddl
@@ -138,6 +138,12 @@ def runs_row(spark: SparkSession, values: dict[str, Any]) -> DataFrame:
     """Return one row of `runs`; what is not in `values` is null."""
     row = tuple(values.get(name) for name in RUNS.names)
     return spark.createDataFrame([row], ddl("runs", comments=False))
+
+
+def is_over(source: str) -> Column:
+    """Return whether a row of `runs` is of a run over this source, as it was typed but for slashes at its end."""
+    # Spark 3.5 trims no character but the space.
+    return F.regexp_replace("source", "/+$", "") == source.rstrip("/")
 
 
 def last_rate(runs: DataFrame, write_key: str) -> float | None:

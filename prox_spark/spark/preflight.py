@@ -24,7 +24,7 @@ from prox_spark.spark.refiners import RefinerSet
 from prox_spark.spark.worker import load_refiners, write_all
 from prox_spark.text.language import need_identifier
 
-# Below this many documents rates are noise and only errors and the noisy page are judged.
+# Below this many documents rates are noise, and nothing is judged.
 MIN_DOCUMENTS = 20
 
 NOISY_PAGE = """Skip to main content
@@ -184,8 +184,8 @@ def measure(joined: DataFrame, refiners: RefinerSet) -> Mapping[str, float]:
 def judge(measured: Mapping[str, float], bounds: Mapping[str, float], cleans_noise: bool) -> Judgement:
     """Return the judgement of a sample; pure, so that every case can be tested without Spark.
 
-    bounds: `min_operations_rate`, `max_operations_rate`, `min_kept_words`, `max_parse_errors`; one that is
-        missing does not bind.
+    bounds: `min_operations_rate`, `max_operations_rate`, `min_kept_words`, `max_parse_errors`, and of the job
+        `max_write_errors`; one that is missing does not bind.
     cleans_noise: whether the refiner removes anything from the noisy page.
     """
     documents = int(measured["documents"])
@@ -213,6 +213,9 @@ def judge(measured: Mapping[str, float], bounds: Mapping[str, float], cleans_noi
             wrong.append(f"at least {bounds['min_kept_words']:.0%} of the words should stay")
         if errors > bounds.get("max_parse_errors", 1.0):
             wrong.append(f"at most {bounds['max_parse_errors']:.0%} should have errors")
+    tried, failed = int(measured.get("written", 0)), int(measured.get("write_errors", 0))
+    if failed >= MIN_DOCUMENTS and failed > bounds.get("max_write_errors", 1.0) * tried:
+        wrong.append(f"the refiner failed on {failed} of {tried} documents (`programs`, column error)")
     return Judgement(documents, operations, kept, errors, tuple(wrong), tuple(warnings))
 
 

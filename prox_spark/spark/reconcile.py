@@ -9,10 +9,11 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from prox_spark.spark.check import check
+from prox_spark.spark.ledger import is_over
 from prox_spark.spark.removal import HOLDING, remove
 from prox_spark.spark.work import Desk
 
-JOBS = ("refine", "write", "execute", "annotate")
+JOBS = ("refine", "write", "execute", "retry", "annotate")
 # Where a document is; programs and annotations may be there as well, of several texts.
 PLACES = ("refined", "quarantine")
 
@@ -45,8 +46,8 @@ class Absent:
 class Comparison:
     """One comparison. Rows say by their run which source they came from; only those of this source count.
 
-    A run that was killed left no row in `runs`: what it wrote is taken for this source's where the tables have seen no
-    other source, and left alone where they have.
+    What a run without a row in `runs` wrote (a killed one had none before rows were put there at a run's beginning) is
+    taken for this source's where the tables have seen no other source, and left alone where they have.
     """
 
     def __init__(self, desk: Desk) -> None:
@@ -108,7 +109,6 @@ class Comparison:
 
 def _runs(desk: Desk, over_it: bool) -> DataFrame:
     """Return the runs (run_id) over this job's source, as it was typed, or those over any other."""
-    # Spark 3.5 trims no character but the space.
-    ours = F.regexp_replace("source", "/+$", "") == desk.work.settings.source.rstrip("/")
+    ours = is_over(desk.work.settings.source)
     runs = desk.work.tables.read(desk.spark, "runs").where(F.col("command").isin(*JOBS))
     return runs.where(ours if over_it else ~ours).select("run_id")

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from prox_spark.config import GrammarMode, JobSettings
 from prox_spark.errors import ConfigError
-from prox_spark.program.execute import primary_language
+from prox_spark.program.languages import primary_language
 from prox_spark.program.scores import Thresholds
 from prox_spark.refiner import Refiner, RefinerInfo
 from prox_spark.spark.keys import make_write_key
@@ -135,21 +135,34 @@ def find_refiners(spark: SparkSession, settings: JobSettings, tables: Tables) ->
         return describe_refiners(settings.refiners, settings.identifies, settings.grammar)
     if not tables.exists(spark, "runs"):
         raise ConfigError(f"no programs in {tables.location}: write them first, or say with --programs where they are")
-    runs = tables.read(spark, "runs").where("command IN ('write', 'refine') AND write_key IS NOT NULL")
-    if settings.write_key:
-        runs = runs.where(F.col("write_key").startswith(settings.write_key))
-    newest = runs.groupBy("write_key").agg(
-        F.max_by("settings", "started_at").alias("settings"), F.max("refiner").alias("refiner")
-    )
-    rows = newest.orderBy("write_key").take(10)
+    runs = tables.read(spark, "runs").where("command IN ('write', 'refine', 'retry') AND write_key IS NOT NULL")
+    chosen = runs.where(F.col("write_key").startswith(settings.write_key)) if settings.write_key else runs
+    rows = _by_key(chosen)
+    if not rows and settings.write_key and (others := _by_key(runs)):
+        raise ConfigError(
+            f"no programs in {tables.location} have a write key that begins with {settings.write_key}; there are: "
+            f"{_listing(others)}"
+        )
     if not rows:
         raise ConfigError(f"no programs in {tables.location}: write them first, or say with --programs where they are")
     if len(rows) > 1:
-        listing = "; ".join(f"{row.write_key[:12]} ({row.refiner})" for row in rows)
         raise ConfigError(
-            f"programs of several refiners are in {tables.location}; choose one with --write-key: {listing}"
+            f"programs of several refiners are in {tables.location}; choose one with --write-key: {_listing(rows)}"
         )
     return RefinerSet.from_dict(json.loads(rows[0].settings)["refiner"])
+
+
+def _by_key(runs: DataFrame) -> list[Row]:
+    """Return the first ten write keys of runs, each with its refiner and its newest run's settings."""
+    newest = runs.groupBy("write_key").agg(
+        F.max_by("settings", "started_at").alias("settings"), F.max("refiner").alias("refiner")
+    )
+    rows: list[Row] = newest.orderBy("write_key").take(10)
+    return rows
+
+
+def _listing(rows: list[Row]) -> str:
+    return "; ".join(f"{row.write_key[:12]} ({row.refiner})" for row in rows)
 
 
 def _need_pair(first: RefinerInfo, second: RefinerInfo) -> None:

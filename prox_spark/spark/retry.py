@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, DataType, MapType, StringType, StructField, StructType
 
@@ -18,6 +18,8 @@ from prox_spark.errors import ConfigError, SchemaError, SourceError
 from prox_spark.schemas import QUARANTINE_REASONS, REFINED, RETRIED
 from prox_spark.spark.check import JSON_TIMES
 from prox_spark.spark.job import Progress, Run, RunSummary, policy_key_of, refiners_to_write, run_stream
+from prox_spark.spark.ledger import is_over
+from prox_spark.spark.reconcile import JOBS
 from prox_spark.spark.session import get_spark
 from prox_spark.spark.slices import run_slice
 from prox_spark.spark.sources import INTERNAL, Source
@@ -31,16 +33,25 @@ KEPT = (
     "grammar",
 )
 _KEYS = "prox_spark_retry"
+# A carried text may be long: one above Spark's own bound would make all of a document's columns null.
+_JSON = {**JSON_TIMES, "maxStringLen": str(2**31 - 1)}
+_MOST_NAMES = 10_000
 
 
 @dataclass(frozen=True)
 class Quarantined(Source):
     """The documents in quarantine for one of these reasons, in place of the source that they came from.
 
-    An id that stands there with several texts is left out: with one of them in `refined`, the others would be lost.
+    An id that stands there with several texts is left out: with one of them in `refined`, the others would be lost. So
+    is one that a run over another source has put there.
+
+    runs: where the table of runs is, by which documents tell their source. spellings: of each carried column the names
+    that it has in what quarantine keeps; sources may differ in capitals.
     """
 
     reasons: tuple[str, ...] = ()
+    runs: str = ""
+    spellings: tuple[tuple[str, ...], ...] = ()
 
     def batch(self, spark: SparkSession) -> DataFrame:
         """Return the rows of `quarantine`."""
@@ -58,18 +69,30 @@ class Quarantined(Source):
 
     def _taken_up(self, rows: DataFrame, spark: SparkSession) -> DataFrame:
         several = self._all(spark).groupBy("doc_id").count().where("count > 1")
-        return rows.where(F.col("reason").isin(*self.reasons)).join(several, "doc_id", "left_anti")
+        others = spark.sql(f"SELECT run_id, source, command FROM {self.runs}").where(F.col("command").isin(*JOBS))
+        others = others.where(~is_over(self.settings.source))
+        mine = rows.where(F.col("reason").isin(*self.reasons))
+        return mine.join(several, "doc_id", "left_anti").join(others.select("run_id"), "run_id", "left_anti")
 
     def documents(self, rows: DataFrame) -> DataFrame:
         """Return the rows as the documents that they were, with the columns that they carried."""
-        carried: list[Column] = []
-        if self.carried:
-            read = F.from_json("carried", StructType(list(self.carried)), JSON_TIMES)
-            rows = rows.withColumn("_carried", read)
-            carried = [F.col("_carried").getField(name).alias(name) for name in self.carried_names]
+        # One reading has every column under one of its names; most often there is one name each, and one reading.
+        many = max(map(len, self.spellings), default=0)
+        for n in range(many):
+            fields = [
+                StructField(names[n], field.dataType)
+                for field, names in zip(self.carried, self.spellings, strict=True)
+                if n < len(names)
+            ]
+            rows = rows.withColumn(f"_carried{n}", F.from_json("carried", StructType(fields), _JSON))
+        carried = [
+            F.coalesce(*[F.col(f"_carried{n}").getField(name) for n, name in enumerate(names)]).alias(field.name)
+            for field, names in zip(self.carried, self.spellings, strict=True)
+        ]
         kinds = ("string", "string", "binary")
         nothing = [F.lit(None).cast(kind).alias(name) for name, kind in zip(INTERNAL, kinds, strict=True)]
-        return rows.select("doc_id", "text", *nothing, *carried)
+        text = F.coalesce("text", F.col("bytes").cast("string")).alias("text")
+        return rows.select("doc_id", text, *nothing, *carried)
 
 
 def run_retry(
@@ -81,6 +104,7 @@ def run_retry(
 ) -> RunSummary:
     """Take up again what is in quarantine for these reasons: write and execute it, or only write it after a `write`.
 
+    Documents of one source: that of the last run that wrote programs, or the one that is given.
     given: settings that differ from those of the last run that wrote programs; `guards` of them one by one. Those of
         the last run are in `runs`. A share of failures does not end the run unless `max_error_rate` is given.
     Raises ConfigError for a reason that trying again cannot change, SourceError where there are no tables or no run,
@@ -117,9 +141,12 @@ def need_reasons(reasons: Sequence[str]) -> None:
 def _settings(spark: SparkSession, tables: Tables, given: Mapping[str, Any]) -> tuple[str, JobSettings]:
     """The command and the settings of the last run that wrote programs, with what is given in their place."""
     runs = tables.read(spark, "runs").where("command IN ('write', 'refine') AND settings IS NOT NULL")
+    if "source" in given:
+        runs = runs.where(is_over(str(given["source"])))
     last = runs.orderBy(F.col("started_at").desc()).select("command", "settings").first()
     if last is None:
-        raise SourceError(f"no run in {tables.location} has written programs: there is nothing to take up again")
+        over = f" over {given['source']}" if "source" in given else ""
+        raise SourceError(f"no run{over} in {tables.location} has written programs: there is nothing to take up again")
     stored = json.loads(last["settings"])["job"]
     values = {name: stored[name] for name in KEPT if name in stored}
     more = dict(given)
@@ -137,7 +164,16 @@ def _work(run: Run, tables: Tables, command: Any, reasons: tuple[str, ...]) -> W
     for field in carried:
         _need_json(field, field.dataType)
     location = f"{tables.root}/quarantine" if tables.in_directory else tables.name("quarantine")
-    source = Quarantined(settings, location, None, not tables.in_directory, carried, reasons=reasons)
+    source = Quarantined(
+        settings,
+        location,
+        None,
+        not tables.in_directory,
+        carried,
+        reasons=reasons,
+        runs=tables.name("runs"),
+        spellings=_spellings(tables.read(spark, "quarantine"), carried),
+    )
     progress = f"{tables.progress(spark, settings.checkpoints)}/{refiners.write_key[:16]}/retry-{run.run_id}"
     return Work(
         settings=settings,
@@ -151,6 +187,16 @@ def _work(run: Run, tables: Tables, command: Any, reasons: tuple[str, ...]) -> W
         progress=progress,
         checkpoint=f"{progress}/checkpoint",
     )
+
+
+def _spellings(quarantine: DataFrame, carried: Sequence[StructField]) -> tuple[tuple[str, ...], ...]:
+    """Return the names, alike but for capitals, that each carried column has in what quarantine keeps."""
+    if not carried:
+        return ()
+    keys = quarantine.select(F.explode(F.json_object_keys("carried")).alias("name")).distinct().take(_MOST_NAMES)
+    names = sorted(row["name"] for row in keys)
+    same = ([name for name in names if name.lower() == field.name.lower()] for field in carried)
+    return tuple(tuple(found) or (field.name,) for found, field in zip(same, carried, strict=True))
 
 
 def _need_json(field: StructField, kind: DataType) -> None:

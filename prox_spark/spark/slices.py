@@ -16,7 +16,7 @@ from prox_spark.refiner.budget import CODED, Budget
 from prox_spark.schemas import STATUSES
 from prox_spark.spark import ledger
 from prox_spark.spark.changes import CheckedSlice, check_slice
-from prox_spark.spark.check import explain
+from prox_spark.spark.check import explain, is_utf8
 from prox_spark.spark.commits import ATTEMPTS, is_conflict
 from prox_spark.spark.execute import execute_joined
 from prox_spark.spark.failures import beside
@@ -189,7 +189,10 @@ class Slice:
         if tally.bad:
             bad = self.checked.where("reason IS NOT NULL")
             # Bytes that are no text are kept as bytes, and a text that is not UTF-8 is no text.
-            readable = (F.col("reason") != "invalid_utf8") & F.col("_raw").isNull()
+            text = F.when(F.col("reason") == "too_large", is_utf8(F.col("text"), bad)).otherwise(
+                F.col("reason") != "invalid_utf8"
+            )
+            readable = F.col("_raw").isNull() & F.coalesce(text, F.lit(True))
             rows = bad.select(
                 "doc_id",
                 "text_hash",
@@ -281,10 +284,12 @@ class Slice:
         joined = sample.join(stored.withColumn("_identified", identified(stored)), ["doc_id", "text_hash"])
         # A document that no refiner was asked about says nothing about the refiner.
         joined = joined.where("doc_program IS NOT NULL OR size(chunks) > 0")
-        measured = measure(joined, work.refiners)
-        judgement = judge(measured, work.refiners.preflight, cleans_noise=bool(self.cleans_noise))
+        failures = {name: self.written[name] for name in ("written", "write_errors")}
+        measured = {**measure(joined, work.refiners), **failures}
+        bounds = {**work.refiners.preflight, "max_write_errors": settings.max_error_rate}
+        judgement = judge(measured, bounds, cleans_noise=bool(self.cleans_noise))
         if judgement.wrong and self.cleans_noise is None:
-            judgement = judge(measured, work.refiners.preflight, cleans_noise=self._probe())
+            judgement = judge(measured, bounds, cleans_noise=self._probe())
         message = judgement.message(work.refiners.name)
         told = message if judgement.wrong or judgement.warnings else None
         self.report = self.report.add(message=told, write_seconds=time.monotonic() - began)
@@ -301,12 +306,8 @@ class Slice:
         if self.written["written"] < self.tally.unwritten:
             for part in self._parts():
                 self._append_programs(part.repartition(self._tasks, "doc_id"))
-        written = dict(self.written)
         self.report = self.report.add(
-            prompt_tokens=written.pop("prompt_tokens"),
-            new_tokens=written.pop("new_tokens"),
-            counts={**written, "bytes_written": self.tally.unwritten_bytes},
-            write_seconds=time.monotonic() - began,
+            counts={"bytes_written": self.tally.unwritten_bytes}, write_seconds=time.monotonic() - began
         )
         self._tell("write")
 
@@ -325,7 +326,6 @@ class Slice:
         budget = Budget(work.settings.max_tokens, work.settings.max_seconds)
         written = write_checked(documents, work.refiners, work.settings.device, budget=budget)
         rows = as_programs(written, work.refiners, work.run_id, self.desk.at)
-        before = self.written["written"]
         note = self.desk.commits.append(rows, "programs")
         mine = (F.col("run_id") == work.run_id) & (F.col("written_at") == F.lit(self.desk.at))
         counted = (
@@ -340,8 +340,12 @@ class Slice:
             .first()
         )
         assert counted is not None
+        more = {name: many - self.written[name] for name, many in counted.asDict().items()}
         self.written = counted.asDict()
-        if self.written["written"] == before:
+        # At once: what ends the slice before its end does not undo this.
+        tokens = {name: more.pop(name) for name in ("prompt_tokens", "new_tokens")}
+        self.report = self.report.add(counts=more, **tokens)
+        if not more["written"]:
             self.desk.commits.need("programs", note)
 
     def _keep_budget(self) -> None:

@@ -16,18 +16,22 @@ from typing import Any
 from pyspark.errors import AnalysisException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import BinaryType, StringType, StructField, StructType
+from pyspark.sql.types import (
+    StringType,
+    StructField,
+    StructType,
+)
 
 from prox_spark.config import HASH_ID, JobSettings
 from prox_spark.errors import SchemaError, SourceError
-from prox_spark.schemas import REFINED
-from prox_spark.spark.check import CHANGE, RESERVED, is_utf8
-from prox_spark.spark.wet import RECORD_SEPARATOR, WET_FIELDS, wet_documents
+from prox_spark.spark.check import CHANGE, is_utf8
+from prox_spark.spark.columns import carried_columns, id_name_of
+from prox_spark.spark.staging import local_path
+from prox_spark.spark.tables import quoted
+from prox_spark.spark.wet import RECORD_SEPARATOR, WET_FIELDS, wet_documents, wet_types
 
 INTERNAL = ("_problem", "_detail", "_raw")
 CORRUPT = "_corrupt_record"
-# Characters that Delta refuses in a column's name, unless it maps names.
-FORBIDDEN = set(" ,;{}()\n\t=")
 FILE_ENDINGS = (".jsonl", ".json", ".ndjson", ".gz", ".bz2", ".zst", ".parquet", ".wet", ".warc", ".txt")
 PEEKED_LINES = 100
 CAUSE = re.compile(r"Caused by: [\w.$]+: ([^\n]+)")
@@ -53,6 +57,10 @@ ANY_AGE = {"maxFileAge": "36500d"}
 UNREADABLE = re.compile(
     r"\[FAILED_READ_FILE[.\w]*\] Encountered error while reading file (?P<file>\S+?)\.(?=\s|$)(?P<hint>[^\n]*)"
 )
+
+
+# `s3://…`, `dbfs:/…`; a name before the colon that is one letter long is a drive.
+URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
 @dataclass(frozen=True)
@@ -146,7 +154,7 @@ class Source:
         change = [F.col("_change_type").alias(CHANGE)] if told else []
         text = "text" if settings.format == "wet" else settings.text_column
         hashed = settings.id_column == HASH_ID
-        doc_id = F.sha2(_quoted(text).cast("binary"), 256) if hashed else _quoted(_id_name(settings)).cast("string")
+        doc_id = F.sha2(_quoted(text).cast("binary"), 256) if hashed else _quoted(id_name_of(settings)).cast("string")
         return documents.select(
             doc_id.alias("doc_id"),
             _quoted(text).cast("string").alias("text"),
@@ -184,18 +192,20 @@ class Source:
 def open_source(spark: SparkSession, settings: JobSettings) -> Source:
     """Look at the source without reading its rows; raises SourceError or SchemaError with what to do about it."""
     location, pattern, by_name = _locate(spark, settings)
-    if settings.format != "delta" and os.path.isdir(os.path.join(location, "_delta_log")):
+    if settings.format != "delta" and _is_delta(spark, location):
         raise SourceError(f"{settings.source!r} is a Delta table; its files hold deleted rows too: --format delta")
     found = Source(settings, location, pattern, by_name, ())
     schema = _schema(spark, found)
     fields = {"wet": lambda: list(WET_FIELDS), "jsonl": lambda: _declared(spark, settings)}.get(
         settings.format, lambda: list(schema.fields)
     )()
-    carried = _carried(fields, settings)
+    carried = carried_columns(fields, settings)
     found = replace(found, carried=carried, version=_delta_version(spark, settings, location, by_name))
     source = replace(found, schema=schema) if settings.format == "parquet" else found
     if settings.format == "jsonl":
         _peek(spark, source)
+    if settings.format == "wet":
+        _peek_wet(spark, source)
     if settings.from_version is not None and settings.from_version > (source.version or 0):
         raise SourceError(f"{settings.source!r} has no version {settings.from_version}; its newest is {source.version}")
     return source
@@ -225,9 +235,9 @@ def _locate(spark: SparkSession, settings: JobSettings) -> tuple[str, str | None
         # SQL's delta.`path` takes a relative path for a table's name.
         is_local = looks_like_path and ":" not in name
         return os.path.abspath(name) if is_local else name, None, not looks_like_path
-    local = name.removeprefix("file://") if name.startswith("file:///") else name
-    if "://" not in local and not any(c in local for c in "*?[{"):
-        if not os.path.exists(local) and not local.startswith("/"):
+    local = local_path(name)
+    if not any(c in local for c in "*?[{"):
+        if not os.path.exists(local) and not local.startswith("/") and not URI.match(local):
             raise SourceError(f"no file or folder {name!r}")
         if os.path.isdir(local):
             return name, None, False
@@ -237,6 +247,20 @@ def _locate(spark: SparkSession, settings: JobSettings) -> tuple[str, str | None
         folder, _, file = name.rpartition("/")
         return folder, file, False
     return name, None, False
+
+
+def _is_delta(spark: SparkSession, location: str) -> bool:
+    """Whether a folder of files is a Delta table's."""
+    local = local_path(location)
+    if not URI.match(local):
+        return os.path.isdir(os.path.join(local, "_delta_log"))
+    if any(c in location for c in "*?[{"):
+        return False
+    try:
+        log = spark.read.format("binaryFile").load(f"{location.rstrip('/')}/_delta_log/*.json")
+        return log.select("path").first() is not None
+    except Exception:  # no such folder, or one that nobody may list: reading the source says what is the matter
+        return False
 
 
 def _is_single_file(spark: SparkSession, settings: JobSettings) -> bool:
@@ -263,76 +287,6 @@ def _declared(spark: SparkSession, settings: JobSettings) -> list[StructField]:
     if any(field.name.lower() == CORRUPT for field in fields):
         raise SchemaError(f"--schema may not declare {CORRUPT}: it is where unreadable lines go")
     return fields
-
-
-def _id_name(settings: JobSettings) -> str:
-    return "doc_id" if settings.format == "wet" else settings.id_column
-
-
-def _carried(fields: list[StructField], settings: JobSettings) -> tuple[StructField, ...]:
-    """Return the fields to carry, after all that can be wrong with a source's columns was looked at."""
-    by_name = {field.name.lower(): field for field in fields}
-    if settings.format == "wet" and (settings.id_column not in ("doc_id", HASH_ID) or settings.text_column != "text"):
-        raise SourceError(
-            "a WET source has its own columns: its id is the WARC-Record-ID; --id-column may only be text_hash"
-        )
-    own = {"text"} if settings.format == "wet" else {settings.text_column.lower()}
-    listing = ", ".join(field.name for field in fields)
-    if not own <= by_name.keys():
-        raise SourceError(
-            f"the source has no text column {settings.text_column!r}; it has: {listing} (--text-column names another)"
-        )
-    _need_text_type(by_name[next(iter(own))])
-    if settings.id_column != HASH_ID:
-        id_name = _id_name(settings).lower()
-        if id_name not in by_name:
-            raise SourceError(
-                f"the source has no id column {settings.id_column!r}; it has: {listing}. Name one with --id-column, "
-                "or take the text's sha256 as id: --id-column text_hash"
-            )
-        if not isinstance(by_name[id_name].dataType, BinaryType) and hasattr(by_name[id_name].dataType, "fields"):
-            raise SourceError(f"the id column {settings.id_column!r} is a struct; an id is one value")
-        own.add(id_name)
-    chosen = [field for field in fields if field.name.lower() not in own]
-    if settings.carry is not None:
-        chosen = _choose(chosen, settings.carry, listing)
-    if settings.language_column and settings.language_column.lower() not in {field.name.lower() for field in chosen}:
-        raise SourceError(
-            f"the language column {settings.language_column!r} is not among the carried columns; there are: {listing}"
-        )
-    _check_names(chosen)
-    return tuple(chosen)
-
-
-def _choose(fields: list[StructField], carry: tuple[str, ...], listing: str) -> list[StructField]:
-    wanted = {name.lower() for name in carry}
-    missing = wanted - {field.name.lower() for field in fields}
-    if missing:
-        raise SourceError(f"no column {', '.join(sorted(missing))} to carry; the source has: {listing}")
-    return [field for field in fields if field.name.lower() in wanted]
-
-
-def _need_text_type(field: StructField) -> None:
-    if not isinstance(field.dataType, (StringType, BinaryType)):
-        raise SourceError(
-            f"the text column {field.name!r} is {field.dataType.simpleString()}; it must be string or binary"
-        )
-
-
-def _check_names(carried: list[StructField]) -> None:
-    taken = set(REFINED.names) | RESERVED
-    for field in carried:
-        if field.name.lower() in taken:
-            raise SchemaError(
-                f"the source's column {field.name!r} would be carried into `refined`, where that name is taken; "
-                "rename it, or say which columns to carry with --carry"
-            )
-        bad = FORBIDDEN & set(field.name)
-        if bad:
-            raise SchemaError(
-                f"the source's column {field.name!r} cannot be carried: Delta refuses {sorted(bad)} in a name; "
-                "rename it, or say which columns to carry with --carry"
-            )
 
 
 def _peek(spark: SparkSession, source: Source) -> None:
@@ -368,6 +322,34 @@ def _peek(spark: SparkSession, source: Source) -> None:
             )
 
 
+def _peek_wet(spark: SparkSession, source: Source) -> None:
+    """Raise SourceError where the first records are those of another kind of WARC file, none of them a page's text."""
+    records = wet_types(source.batch(spark).limit(PEEKED_LINES))
+    kind = F.col("type")
+    try:
+        found = records.agg(
+            F.count_if(kind.isNull() | (kind == "conversion")).alias("pages"),
+            F.count_if("inside").alias("inside"),
+            F.array_sort(F.collect_set(F.when(kind != "warcinfo", kind))).alias("others"),
+        ).first()
+    except Exception as error:
+        raise SourceError(
+            f"cannot read wet source {source.settings.source!r}: {_why(error, source.settings)}"
+        ) from None
+    if not found or found["pages"]:
+        return
+    if found["inside"]:
+        raise SourceError(
+            f"the records of {source.settings.source!r} end in line feeds alone; WARC has a carriage return "
+            "before each (as in the files that Common Crawl publishes)"
+        )
+    if found["others"]:
+        raise SourceError(
+            f"none of the first records of {source.settings.source!r} is a page's text: they are of type "
+            f"{', '.join(found['others'])}. Those of WET files are (*.warc.wet.gz)"
+        )
+
+
 def _jsonl_documents(rows: DataFrame, settings: JobSettings) -> DataFrame:
     """Parse lines by the declared schema; a line that is no JSON, or not UTF-8, becomes a problem with its bytes."""
     if settings.source_schema is None:
@@ -376,7 +358,7 @@ def _jsonl_documents(rows: DataFrame, settings: JobSettings) -> DataFrame:
     else:
         schema = settings.source_schema
     options = {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": CORRUPT, "maxStringLen": str(2**31 - 1)}
-    parsed = rows.where(F.trim("value") != "").select(
+    parsed = rows.where(F.regexp_replace("value", r"^[ \t\r]+$", "") != "").select(
         "value",
         is_utf8(F.col("value"), rows).alias("_utf8"),
         F.from_json("value", f"{schema}, `{CORRUPT}` STRING", options).alias("_row"),
@@ -417,7 +399,7 @@ def _with_options(reader: Any, options: dict[str, str]) -> Any:
 
 
 def _quoted(name: str) -> Column:
-    return F.col("`" + name.replace("`", "``") + "`")
+    return F.col(quoted(name))
 
 
 def _first_line(error: Exception) -> str:

@@ -22,11 +22,13 @@ def clear_staged(spark: SparkSession, folders: str) -> None:
         for name in glob.glob(here):
             shutil.rmtree(name, ignore_errors=True)
         return
-    files = spark.read.format("binaryFile").option("pathGlobFilter", "*.parquet")
+    # Some folders are cut into parts and some are not: nothing that Spark should find partitions in.
+    files = spark.read.format("binaryFile").option("recursiveFileLookup", "true")
     try:
-        staged = files.load(f"{folders}/*").select(F.regexp_replace("path", "/[^/]+$", "").alias("folder")).distinct()
+        staged = files.option("pathGlobFilter", "*.parquet").load(folders)
+        names = staged.select(F.regexp_replace("path", "/[^/]+$", "").alias("folder")).distinct()
         # A handful of names a run, whatever the tables hold.
-        found = [row["folder"] for row in staged.toLocalIterator()]
+        found = [row["folder"] for row in names.toLocalIterator()]
     except AnalysisException:
         return
     for name in found:

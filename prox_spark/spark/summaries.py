@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime, timezone
 from typing import Any
 
@@ -27,6 +28,11 @@ LONGEST_EDIT = 4_000
 RUNS = 20
 REASONS = 200
 EDITS_OF_A_PAGE = 2_000
+LONGEST_PAGE = 200_000
+# What a page is drawn from.
+PAGE = ("doc_id", "text_hash", "status", "reason", "text", "lines_in", "edits")
+# Blanks of any kind: Spark's own trim knows one, and lines of some sources end with a carriage return.
+_AROUND = r"^[\s\p{Z}]+|[\s\p{Z}]+$"
 
 
 def summarise(spark: SparkSession, tables: str, pages: int = 5, lines: int = 30, edits: int = 12) -> Summary:
@@ -65,8 +71,9 @@ def _counts(refined: DataFrame) -> list[StatusCount]:
 
 
 def _set_aside(quarantine: DataFrame) -> list[StatusCount]:
-    documents = F.countDistinct("doc_id").alias("documents")
-    rows = quarantine.groupBy("reason").agg(documents).withColumn("status", F.lit("quarantined"))
+    # An id may be there for two reasons: a text that is null, and one that is not.
+    once = quarantine.groupBy("doc_id").agg(F.min("reason").alias("reason"))
+    rows = once.groupBy("reason").agg(F.count("*").alias("documents")).withColumn("status", F.lit("quarantined"))
     return [StatusCount(row["status"], row["reason"], row["documents"]) for row in _in_order(rows)]
 
 
@@ -82,7 +89,7 @@ def _exploded(refined: DataFrame) -> DataFrame:
 def _removed_lines(refined: DataFrame, limit: int) -> tuple[RemovedLine, ...]:
     whole = _exploded(refined).where(F.col("operation") == "remove_lines")
     each = whole.select("doc_id", F.explode(F.split("removed", "\n")).alias("line"))
-    each = each.select("doc_id", F.trim("line").alias("line")).where(F.col("line") != "")
+    each = each.select("doc_id", F.regexp_replace("line", _AROUND, "").alias("line")).where(F.col("line") != "")
     rows = (
         each.groupBy(F.substring("line", 1, LONGEST_LINE).alias("line"))
         .agg(F.count("*").alias("times"), F.countDistinct("doc_id").alias("documents"))
@@ -128,18 +135,19 @@ def _pages(refined: DataFrame, limit: int) -> tuple[SamplePage, ...]:
     fits = F.col("lines_in").between(SHORT_PAGE, LONG_PAGE)
     lost = F.abs(F.col("lines_out") / F.greatest(F.col("lines_in"), F.lit(1)) - 0.5)
     rows = (
-        edited.where((F.col("status") == "refined") & (F.col("chars_in") <= 200_000))
+        edited.where((F.col("status") == "refined") & (F.col("chars_in") <= LONGEST_PAGE))
         .orderBy(F.desc(fits), lost, "doc_id")
-        .select("doc_id", "status", "reason", "text", "lines_in", "edits")
+        .select(*PAGE)
         .take(limit)
     )
     return tuple(sample_page(row) for row in rows)
 
 
 def sample_page(row: Row) -> SamplePage:
-    """Return a row of `refined` (doc_id, status, reason, text, lines_in, edits) as a page that can be drawn."""
+    """Return a row of `refined`, by its columns of PAGE, as a page that can be drawn."""
     edits = tuple(_edit(edit.asDict(), row["doc_id"]) for edit in row["edits"])
-    return SamplePage(row["doc_id"], row["status"], row["reason"], row["text"], row["lines_in"], edits)
+    original = row["text"] is not None and hashlib.sha256(row["text"].encode()).hexdigest() == row["text_hash"]
+    return SamplePage(row["doc_id"], row["status"], row["reason"], row["text"], row["lines_in"], edits, original)
 
 
 def _quarantine(quarantine: DataFrame) -> tuple[QuarantineRow, ...]:

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import StructField
+from pyspark.sql.types import ArrayType, DataType, MapType, StructField, StructType
 
 from prox_spark.config import is_directory, no_secret
 from prox_spark.errors import ConfigError, ProxError, SchemaError
 from prox_spark.schemas import REFINE_TABLES, SCHEMA_PROPERTY, SCHEMA_VERSION, TABLES, VIEWS, Column, column_ddl, ddl
+from prox_spark.spark.staging import local_path
 
 # Nothing that a reader other than Spark could not read: no deletion vectors, no column mapping, no row tracking.
 PROPERTIES = {
@@ -24,6 +25,7 @@ PROPERTIES = {
     "delta.checkpointPolicy": "classic",
     SCHEMA_PROPERTY: str(SCHEMA_VERSION),
 }
+STATISTICS = "delta.dataSkippingStatsColumns"
 # Columns whose smallest and largest values Delta keeps in its log for each file: what rows are looked up by. Of all
 # others, texts and carried columns among them, nothing stands in the log, which is not rewritten when rows are deleted.
 INDEXED = (
@@ -89,6 +91,13 @@ class Tables:
         value = "" if row is None else str(row["value"])
         return int(value) if value.isdigit() else 1
 
+    def other_properties(self, spark: SparkSession, table: str) -> dict[str, str]:
+        """Return of schema version and statistics, as they are to be, what a table that is there has otherwise."""
+        rows = spark.sql(f"SHOW TBLPROPERTIES {self.name(table)}")
+        wanted = {key: value for key, value in properties_of(table).items() if key in (SCHEMA_PROPERTY, STATISTICS)}
+        there = {row["key"]: row["value"] for row in rows.where(F.col("key").isin(*wanted)).take(len(wanted))}
+        return {key: value for key, value in wanted.items() if there.get(key) != value}
+
     def identity(self, spark: SparkSession, names: Iterable[str]) -> str:
         """Return the ids of tables that are there, joined; empty where they are older than ids."""
         ids = []
@@ -121,7 +130,8 @@ class Tables:
         if self.in_directory:
             return f"{self.root}/_progress"
         rows = spark.sql(f"DESCRIBE SCHEMA {self._make_schema(spark)}")
-        row = rows.where("lower(info_name) = 'location'").first()
+        # Spark and Databricks give the two columns different names.
+        row = rows.where(F.lower(F.col(f"`{rows.columns[0]}`")) == "location").first()
         if row is None or not row[1]:
             raise SchemaError(
                 f"schema {self.location} has no location; say where progress is to be kept with checkpoints"
@@ -171,8 +181,7 @@ class Tables:
     def _create(self, spark: SparkSession, name: str, extra: Sequence[StructField]) -> None:
         columns = [column_ddl(column) for column in TABLES[name].columns]
         columns += [_carried_ddl(field) for field in extra]
-        indexed = ",".join(column for column in TABLES[name].names if column in INDEXED)
-        made = {**PROPERTIES, "delta.dataSkippingStatsColumns": indexed, ID_PROPERTY: uuid.uuid4().hex}
+        made = {**properties_of(name), ID_PROPERTY: uuid.uuid4().hex}
         properties = ", ".join(f"'{key}' = '{value}'" for key, value in made.items())
         comment = TABLES[name].comment.replace("'", "\\'")
         try:
@@ -288,8 +297,30 @@ class Tables:
         session.catalog.dropTempView(view)
 
 
+def properties_of(name: str) -> dict[str, str]:
+    """Return the properties that a table is to have, beside the id of its own."""
+    indexed = ",".join(column for column in TABLES[name].names if column in INDEXED)
+    return {**PROPERTIES, STATISTICS: indexed}
+
+
 def _carried_ddl(field: StructField) -> str:
-    return f"`{field.name}` {field.dataType.simpleString()} COMMENT 'carried from the source'"
+    return f"{quoted(field.name)} {type_ddl(field.dataType)} COMMENT 'carried from the source'"
+
+
+def quoted(name: str) -> str:
+    """Return a name as SQL takes it, whatever is in it."""
+    return "`" + name.replace("`", "``") + "`"
+
+
+def type_ddl(kind: DataType) -> str:
+    """Return a type as SQL takes it; Spark's own `simpleString` leaves the names of nested fields as they are."""
+    if isinstance(kind, StructType):
+        return f"STRUCT<{', '.join(f'{quoted(field.name)}: {type_ddl(field.dataType)}' for field in kind.fields)}>"
+    if isinstance(kind, ArrayType):
+        return f"ARRAY<{type_ddl(kind.elementType)}>"
+    if isinstance(kind, MapType):
+        return f"MAP<{type_ddl(kind.keyType)}, {type_ddl(kind.valueType)}>"
+    return str(kind.simpleString())
 
 
 def view_sql(tables: Tables) -> dict[str, str]:
@@ -315,9 +346,11 @@ def _write_views_file(spark: SparkSession, tables: Tables, queries: dict[str, st
         f"-- {VIEWS[name].comment}\nCREATE OR REPLACE TEMPORARY VIEW {name} AS\n{query};\n\n"
         for name, query in queries.items()
     )
-    if "://" not in tables.root and ":" not in tables.root:
-        Path(tables.root, "views.sql").write_text(text, encoding="utf-8")
+    here = local_path(tables.root)
+    # A path without a scheme may be one of the cluster's file system.
+    if os.path.isdir(here):
+        Path(here, "views.sql").write_text(text, encoding="utf-8")
         return
-    # On an object store: a folder of that name with one text file, the form in which Spark writes text.
+    # Elsewhere: a folder of that name with one text file, the form in which Spark writes text.
     target = f"{tables.root}/views.sql"
     spark.createDataFrame([(text,)], "value STRING").coalesce(1).write.mode("overwrite").text(target)

@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from prox_spark.errors import ConfigError, SourceError
-from prox_spark.schemas import SCHEMA_PROPERTY, SCHEMA_VERSION, TABLES, column_ddl
+from prox_spark.schemas import SCHEMA_VERSION, TABLES, column_ddl
 from prox_spark.spark.failures import explained
 from prox_spark.spark.ledger import runs_row, utc_now, versions
 from prox_spark.spark.removal import HOLDING, remove
@@ -124,10 +124,11 @@ def maintain(
 def migrate(spark: SparkSession, location: str) -> list[Migration]:
     """Bring every table under ``location`` to this code's schema version; one that has it stays as it is.
 
-    What older versions lack are columns: they are added, and are null in the rows that are there. Nothing is rewritten,
-    and a migration that was stopped is finished by the next one. No job may run on the tables meanwhile. Raises
-    SourceError where there are no tables; SchemaError, before anything is changed, where one is of a newer version or
-    has a column of another type; BusyError where a job wrote to the tables all the same.
+    What older versions lack are columns: they are added, and are null in the rows that are there. Which columns Delta
+    keeps the smallest and largest values of in its log, texts once among them, becomes as it is now. Nothing is
+    rewritten, and a migration that was stopped is finished by the next one. No job may run on the tables meanwhile.
+    Raises SourceError where there are no tables; SchemaError, before anything is changed, where one is of a newer
+    version or has a column of another type; BusyError where a job wrote to the tables all the same.
     """
     tables = Tables(location)
     started = utc_now()
@@ -141,10 +142,11 @@ def migrate(spark: SparkSession, location: str) -> list[Migration]:
             if added:
                 # A column that may not be null cannot be added to rows that lack it.
                 tables.add_columns(spark, name, [column_ddl(replace(column, nullable=True)) for column in added])
-            if version < SCHEMA_VERSION:
-                setting = f"'{SCHEMA_PROPERTY}' = '{SCHEMA_VERSION}'"
-                spark.sql(f"ALTER TABLE {tables.name(name)} SET TBLPROPERTIES ({setting})")
-            if added or version < SCHEMA_VERSION:
+            other = tables.other_properties(spark, name)
+            if other:
+                settings = ", ".join(f"'{key}' = '{value}'" for key, value in other.items())
+                spark.sql(f"ALTER TABLE {tables.name(name)} SET TBLPROPERTIES ({settings})")
+            if added or other:
                 done.append(Migration(name, version, tuple(column.name for column in added)))
         if done:
             _record(spark, tables, "migrate", started, {f"added.{one.table}": len(one.added) for one in done})

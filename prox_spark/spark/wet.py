@@ -20,7 +20,7 @@ WET_FIELDS = tuple(StructField(name, StringType()) for name in ("doc_id", "text"
 
 def wet_documents(rows: DataFrame) -> DataFrame:
     """Return the conversion records of rows cut at RECORD_SEPARATOR: doc_id, text, carried columns, problems."""
-    cut = rows.where(F.trim("value") != "").select("value", F.substring_index("value", HEADER_END, 1).alias("header"))
+    cut = _records(rows)
     # Bytes, not characters: the record may be anything but UTF-8.
     start = F.octet_length("header") + F.lit(len(HEADER_END) + 1)
     said = _header("Content-Length")
@@ -54,6 +54,18 @@ def wet_documents(rows: DataFrame) -> DataFrame:
         problem.alias("_detail"),
         F.when(problem.isNotNull(), F.col("value").cast("binary")).alias("_raw"),
     )
+
+
+def wet_types(rows: DataFrame) -> DataFrame:
+    """Return of rows cut at RECORD_SEPARATOR the record's `type`, and whether another record begins `inside`."""
+    return _records(rows).select(
+        F.lower(_header("WARC-Type")).alias("type"), F.contains("value", F.lit("\nWARC/1.")).alias("inside")
+    )
+
+
+def _records(rows: DataFrame) -> DataFrame:
+    """Return of rows cut at RECORD_SEPARATOR the `value`, and the `header` in it."""
+    return rows.where(F.trim("value") != "").select("value", F.substring_index("value", HEADER_END, 1).alias("header"))
 
 
 def _header(name: str) -> Column:

@@ -10,7 +10,7 @@ from pyspark import TaskContext
 
 from prox_spark.config import GrammarMode
 from prox_spark.errors import BundleError, ConfigError, DeviceError
-from prox_spark.program.execute import primary_language
+from prox_spark.program.languages import primary_language
 from prox_spark.program.programs import DocumentPrograms
 from prox_spark.program.strict import drops_document
 from prox_spark.refiner import Refiner

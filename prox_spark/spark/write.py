@@ -12,7 +12,7 @@ import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from prox_spark.config import GrammarMode, GuardSettings
+from prox_spark.config import HASH_ID, GrammarMode, GuardSettings
 from prox_spark.errors import ConfigError, EngineError
 from prox_spark.program.programs import DocumentPrograms
 from prox_spark.refiner import Refiner
@@ -212,5 +212,7 @@ def write_programs(
     from prox_spark.spark.frames import checked_frame
 
     refiners = describe_refiners(refiner_paths(refiner), not any_language, grammar_of(refiner, grammar))
-    checked = checked_frame(df, id_column, text_column, guards).where("reason IS NULL")
+    own = [text_column] if id_column == HASH_ID else [id_column, text_column]
+    documents = df.select(*[F.col(f"`{name}`") for name in own])
+    checked = checked_frame(documents, id_column, text_column, guards).where("reason IS NULL")
     return as_programs(write_checked(checked, refiners, device), refiners, run_id)

@@ -60,5 +60,18 @@ def test_a_plan_says_what_is_done_again_and_diff_what_came_of_it(spark: Any, tab
     assert {page.a.doc_id for page in found.pages} == {"a", "c"} and found.pages[0].words_a == found.pages[
         0
     ].words_b + 5
+    # Where the lines that go are only told, the text is the source's on both sides: what is told is compared.
+    told = [str(tmp_path / name) for name in ("told", "told_too", "told_otherwise")]
+    for place, caution in zip(told, ("balanced", "balanced", "aggressive"), strict=True):
+        run(spark, source, place, "execute", programs=tables, caution=caution, mode="tag")
+    alike, unlike, mixed = (compare(spark, told[0], place) for place in (told[1], told[2], other))
+    assert {(p.status_a, p.status_b, p.documents, p.same) for p in alike.pairs if p.status_a == "refined"} == {
+        ("refined", "refined", 2, 2)
+    }
+    for found in (unlike, mixed):
+        assert {(p.status_a, p.status_b, p.documents, p.same) for p in found.pairs if p.status_a == "refined"} == {
+            ("refined", "refined", 2, 0)
+        }
+        assert {page.a.original for page in found.pages} == {True} and len(found.pages) == 2
     with pytest.raises(SourceError, match="there is no table 'refined'"):
         compare(spark, tables, str(tmp_path / "nowhere"))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from prox_spark.errors import ConfigError, SourceError
-from prox_spark.spark import slices
+from prox_spark.spark import job, slices, staging
 from prox_spark.spark.retry import run_retry
 from tests.helpers.spark_jobs import check_accounts, check_places, page, rows_of, run
 
@@ -102,6 +102,69 @@ def test_documents_come_back_whole_when_the_limit_is_raised(
 
 def stop(*_: Any) -> None:
     raise RuntimeError("stopped between two tables")
+
+
+def test_one_source_is_taken_up_and_columns_come_back_whatever_their_capitals(
+    spark: Any, tables: str, tmp_path: Path
+) -> None:
+    paths = [str(tmp_path / name) for name in ("first", "second")]
+    for path, column in zip(paths, ("url", "URL"), strict=True):
+        rows = [(f"{column}-{n}", page(n, "##ERROR##" if n else ""), f"https://{column}/{n}") for n in (0, 1)]
+        frame = spark.createDataFrame(rows, f"doc_id string, text string, {column} string")
+        frame.coalesce(1).write.format("delta").save(path)
+        run(spark, path, tables, preflight="off", max_error_rate=1.0)
+    assert {row.doc_id for row in rows_of(spark, tables, "quarantine")} == {"url-1", "URL-1"}
+    # The last run was over the second; its refiner fails on nothing now.
+    second = run_retry(tables, ["program_error"], {"refiners": ("scripted:short-lines",)}, spark=spark)
+    assert (second.counts["rows"], second.counts["refined"]) == (1, 1)
+    assert {row.doc_id: row.url for row in rows_of(spark, tables, "refined")}["URL-1"] == "https://URL/1"
+    assert {row.doc_id for row in rows_of(spark, tables, "quarantine")} == {"url-1"}
+    with pytest.raises(SourceError, match="no run over nowhere in"):
+        run_retry(tables, ["program_error"], {"source": "nowhere"}, spark=spark)
+    first = run_retry(
+        tables, ["program_error"], {"source": paths[0], "refiners": ("scripted:short-lines",)}, spark=spark
+    )
+    assert first.counts["refined"] == 1 and rows_of(spark, tables, "quarantine") == []
+    # Programs that a retry wrote are found by `execute`.
+    assert run(spark, paths[0], tables, "execute", write_key=first.write_key, caution="cautious").write_key
+
+
+def test_a_run_that_was_killed_is_in_runs_and_its_rows_tell_what_they_are(
+    spark: Any, tables: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = str(tmp_path / "source")
+    for n in range(2):
+        frame = spark.createDataFrame([(f"{n}", page(n, "One two three four five"))], "doc_id string, text string")
+        frame.coalesce(1).write.format("delta").mode("append").save(source)
+    settings: dict[str, Any] = {"refiners": ("scripted:scored",), "preflight": "off", "batch_bytes": 1}
+    first = run(spark, source, tables, **settings)
+    monkeypatch.setattr(job, "_finish", stop)
+    with pytest.raises(Exception, match="stopped between"):
+        run(spark, source, tables, **settings, caution="aggressive", max_batches=1)
+    monkeypatch.undo()
+    told = {row.run_id: row for row in rows_of(spark, tables, "runs")}
+    (killed,) = (row for row in told.values() if row.run_id != first.run_id)
+    assert (killed.error, killed.finished_at, killed.source) == ("has not ended", None, source)
+    assert killed.run_id in {row.run_id for row in rows_of(spark, tables, "refined")}
+    # Half of the documents are by the other policy: going back to the first looks at all of them.
+    back = run(spark, source, tables, **settings)
+    assert (back.counts["refined"], back.counts["already"]) == (1, 1)
+    assert {row.policy_key for row in rows_of(spark, tables, "refined")} == {first.policy_key}
+
+
+def test_what_was_staged_elsewhere_than_on_this_machine_is_emptied(
+    spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Part by part, as a large slice has it, beside what is not in parts."""
+    frame = spark.createDataFrame([("a", "a secret", 0), ("b", "a secret", 1)], "doc_id string, text string, _part int")
+    for run_id in ("one", "two"):
+        staged = f"{tmp_path}/key/stream/staged/{run_id}"
+        frame.drop("_part").write.parquet(f"{staged}/slice")
+        frame.write.partitionBy("_part").parquet(f"{staged}/parts")
+    monkeypatch.setattr(staging, "local_path", lambda _: "elsewhere://nowhere/")
+    staging.clear_staged(spark, f"{tmp_path}/*/*/staged/*")
+    left = spark.read.option("recursiveFileLookup", "true").parquet(f"{tmp_path}/key")
+    assert left.count() == 0
 
 
 def test_what_cannot_be_tried_again_is_said(spark: Any, tables: str) -> None:

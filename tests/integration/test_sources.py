@@ -125,7 +125,7 @@ def test_parquet_binary_text_hashed_id_and_carried_types(spark: Any, tmp_path: P
         "raw",
         "n",
         "cast(n as decimal(10,2)) as price",
-        "named_struct('a', n, 'b', array(n)) as nested",
+        "named_struct('a', n, 'b', array(named_struct('x:y', n))) as nested",
         "map('k', n) as m",
         "timestamp'2024-01-01 00:00:00' as at",
         "cast('x' as binary) as bin",
@@ -149,7 +149,7 @@ def test_parquet_binary_text_hashed_id_and_carried_types(spark: Any, tmp_path: P
     check_accounts(done)
     refined = spark.read.format("delta").load(f"{tables}/refined")
     types = {field.name: field.dataType.simpleString() for field in refined.schema.fields}
-    assert types["price"] == "decimal(10,2)" and types["nested"] == "struct<a:int,b:array<int>>"
+    assert types["price"] == "decimal(10,2)" and types["nested"] == "struct<a:int,b:array<struct<x:y:int>>>"
     assert types["m"] == "map<string,int>" and types["at"] == "timestamp" and types["bin"] == "binary"
     row = refined.first()
     assert row.doc_id == row.text_hash and row.nested.a == row.n
@@ -207,6 +207,10 @@ def test_schema_of_tables_has_views_and_takes_named_sources(spark: Any) -> None:
         ("doc_id STRING, text STRING", {"carry": ("url",)}, SourceError, "no column url to carry"),
         ("doc_id STRING, text STRING", {"language_column": "lang"}, SourceError, "language column 'lang'"),
         ("doc_id STRUCT<a: INT>, text STRING", {}, SourceError, "an id is one value"),
+        ("doc_id TIMESTAMP, text STRING", {}, SourceError, "unix_micros(doc_id)"),
+        ("doc_id STRING, text STRING, h STRUCT<`a b`: INT>", {}, SchemaError, "'h' cannot be carried"),
+        ("doc_id STRING, text STRING, h ARRAY<STRUCT<`a=b`: INT>>", {}, SchemaError, "'h' cannot be carried"),
+        ("doc_id STRING, text STRING", {"carry": ("doc_id",)}, SourceError, "doc_id is id or text"),
     ],
 )
 def test_wrong_columns_are_told_before_any_work(
@@ -234,6 +238,22 @@ def test_other_errors_of_sources(spark: Any, tmp_path: Path) -> None:
     with pytest.raises(SchemaError, match="is not Spark DDL"):
         opened(source=str(lines), format="jsonl", source_schema="text STRNG(")
     opened(source=str(lines), format="jsonl", id_column="text_hash")
+    with pytest.raises(SourceError, match=r"no column url to carry; of jsonl nothing but id and text is read unless"):
+        opened(source=str(lines), format="jsonl", id_column="text_hash", carry=("url",))
+    with pytest.raises(SourceError, match=r"cannot read parquet source 'dbfs:"):
+        opened(source="dbfs:/mnt/raw/pages", format="parquet")
+    spark.createDataFrame([("a", "t")], "doc_id string, text string").write.format("delta").save(f"{tmp_path}/table")
+    with pytest.raises(SourceError, match="is a Delta table; its files hold deleted rows too"):
+        opened(source=f"file://{tmp_path}/table", format="parquet")
+    other = tmp_path / "a.warc"
+    for record, says in (
+        (wet_record(1, b"<html>", "response"), "they are of type response. Those of WET files are"),
+        (b"".join(wet_record(n, b"text") for n in (1, 2)).replace(b"\r", b""), "end in line feeds alone"),
+    ):
+        first = wet_record(0, b"x\r\n", "warcinfo")
+        other.write_bytes((first if b"\r" in record else first.replace(b"\r", b"")) + record)
+        with pytest.raises(SourceError, match=says):
+            opened(source=str(other), format="wet")
     with pytest.raises(SourceError, match=r"it has: url, text. Name the field with --text-column"):
         opened(source=str(lines), format="jsonl", id_column="url", text_column="body")
 

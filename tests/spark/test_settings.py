@@ -44,6 +44,8 @@ OK = {"source": "s", "tables": "t"}
         ({"policy": "lax"}, "policy: Input should be 'strict' or 'gair'"),
         ({"refiners": ("a", "b", "c")}, "takes one refiner, or two"),
         ({"source_schema": "id INT"}, "a schema is declared for jsonl only"),
+        ({"format": "parquet", "ignore_deletes": True}, "ignore_deletes is for the change data feed of a Delta source"),
+        ({"policy": "gair", "guards": {"min_words": 3}}, "policy gair has no guards: min_words would do nothing"),
         ({"id_column": "text"}, "id column and text column are both 'text'"),
         ({"device": "tpu"}, "device: must be auto, cpu, cuda or cuda:N"),
         ({"guards": {"max_removed_ratio": 2}}, "guards.max_removed_ratio: Input should be less than or equal to 1"),
@@ -243,6 +245,11 @@ def test_judgements(sample: dict[str, float], cleans_noise: bool, wrong: str | N
     message = found.message("x 1")
     assert (wrong or "") in message and (warning or "") in message
     assert not judge(sample, {}, cleans_noise=True).wrong
+    none = {**dict.fromkeys(sample, 0.0), "written": 200.0, "write_errors": 20.0}
+    assert judge(none, {"max_write_errors": 0.05}, cleans_noise=True).wrong == (
+        "the refiner failed on 20 of 200 documents (`programs`, column error)",
+    )
+    assert not judge(none, {"max_write_errors": 0.1}, cleans_noise=True).wrong
 
 
 def test_two_refiners_are_one_name_and_travel_through_runs() -> None:
