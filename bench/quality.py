@@ -53,7 +53,7 @@ def main() -> None:
         source=f"{base}/source", tables=f"{base}/tables", refiners=(options.refiner,), preflight="off",
         caution=options.caution, any_language=options.any_language,
     )  # fmt: skip
-    seconds, summary = timed(lambda: run_job("refine", settings, spark=spark))
+    seconds, summary = timed(lambda: run_job(settings, spark=spark))
     found = spark.read.format("delta").load(f"{base}/tables/refined").select("doc_id", "text", "status", "reason")
     refined = {row.doc_id: row for row in found.toLocalIterator()}
     names = dict.fromkeys(one.which for one in documents)

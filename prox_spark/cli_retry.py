@@ -42,6 +42,11 @@ def retry(
         progress.starting()
         summary = retrying.run_retry(where, reasons, given, progress, cli._session())
     if not summary.counts.get("rows"):
-        cli.out.print(f"Nothing is in quarantine for {', '.join(reasons)}. Run {summary.run_id}.", highlight=False)
+        source = given.get("source", "the last run's source (--source names another)")
+        cli.out.print(
+            f"Nothing of {source} is in quarantine for {', '.join(reasons)}. Run {summary.run_id}.",
+            highlight=False,
+            markup=False,
+        )
         return
     print_summary(summary, cli.out)

@@ -61,7 +61,9 @@ def migrate(tables: Tables) -> None:
 
     for one in _done("migrate", "looking at the tables", tables):
         added = f"added {', '.join(one.added)}" if one.added else "no column to add"
-        cli.out.print(f"{one.table}: version {one.before} → {SCHEMA_VERSION}, {added}", highlight=False, markup=False)
+        statistics = "; statistics of columns as this version keeps them" if one.statistics else ""
+        line = f"{one.table}: version {one.before} → {SCHEMA_VERSION}, {added}{statistics}"
+        cli.out.print(line, highlight=False, markup=False)
     cli.out.print(f"All tables have schema version {SCHEMA_VERSION}.", highlight=False)
 
 

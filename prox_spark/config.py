@@ -53,7 +53,7 @@ class GuardSettings(_Frozen):
 
 
 # Guards that the other policy does not ask.
-_NOT_GAIR = ("max_errors", "max_removed_ratio", "min_words", "allow_new_words")
+NOT_GAIR = ("max_errors", "max_removed_ratio", "min_words", "allow_new_words")
 
 
 class JobSettings(_Frozen):
@@ -149,7 +149,7 @@ class JobSettings(_Frozen):
             raise ValueError(f"from_version names a version of a Delta source; this one is {self.format}")
         if self.ignore_deletes and self.format != "delta":
             raise ValueError(f"ignore_deletes is for the change data feed of a Delta source; this one is {self.format}")
-        ignored = [name for name in _NOT_GAIR if getattr(self.guards, name) != GuardSettings.model_fields[name].default]
+        ignored = [name for name in NOT_GAIR if getattr(self.guards, name) != GuardSettings.model_fields[name].default]
         if self.policy == "gair" and ignored:
             raise ValueError(f"policy gair has no guards: {', '.join(ignored)} would do nothing")
         if self.reconcile and (self.from_version is not None or self.ignore_deletes):

@@ -70,6 +70,10 @@ def _same() -> Column:
     )
 
 
+def _is_whole(edit: Column) -> Column:
+    return (edit["operation"] == "remove_lines") & (edit["first_line"] <= edit["last_line"])
+
+
 def _sum(name: str) -> Column:
     value = F.greatest("words_in_a", "words_in_b") if name == "words_in" else F.col(name)
     return F.coalesce(F.sum(value.cast("bigint")), F.lit(0)).alias(name)
@@ -82,11 +86,14 @@ def _documents(spark: SparkSession, tables: Tables, side: str) -> DataFrame:
     kept = F.when(dropped, 0).otherwise(F.col("words_out"))
     # Texts stay where they are: what is joined is a hash of each.
     out = F.when(~dropped, F.xxhash64("text"))
-    told = F.transform("edits", lambda edit: F.struct(*[edit[name].alias(name) for name in EDIT]))
-    whole = F.filter(
-        "edits", lambda edit: (edit["operation"] == "remove_lines") & (edit["first_line"] <= edit["last_line"])
-    )
+    whole = F.filter("edits", _is_whole)
     gone = F.flatten(F.transform(whole, lambda edit: F.sequence(edit["first_line"], edit["last_line"])))
+    # A run of lines is cut in two where a chunk ends, so lines are compared, not runs.
+    rest = F.transform(
+        F.filter("edits", lambda edit: ~_is_whole(edit)),
+        lambda edit: F.struct(*[edit[name].alias(name) for name in EDIT]),
+    )
+    told = F.struct(F.array_sort(gone).alias("gone"), rest.alias("rest"))
     all_lines = F.when(F.col("lines_in") > 0, F.sequence(F.lit(0), F.col("lines_in") - 1)).otherwise(F.array())
     rows = refined.select(
         "doc_id",

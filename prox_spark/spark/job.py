@@ -45,8 +45,6 @@ BYTES_A_TOKEN = 4
 LOOKING_AT_ALL = ("execute", "annotate")
 # What Spark says when two streams share a checkpoint.
 TWICE = re.compile(r"Multiple streaming jobs detected|CONCURRENT_STREAM_LOG_UPDATE|CONCURRENT_QUERY|already active")
-# What a run's row says of it until it has ended, and for good if it was killed.
-NOT_ENDED = "has not ended"
 # Stands for a run's id where there is no run.
 PLAN = "plan"
 # Stands for a slice's number where what is staged belongs to none.
@@ -254,7 +252,8 @@ def run_stream(run: Run, work: Work, do_slice: Callable[[DataFrame, int], None])
     The row is there before anything is written: rows of other tables say by their run where they came from, also those
     of a run that was killed.
     """
-    work.tables.append(ledger.runs_row(run.spark, {**_known(run, work), "error": NOT_ENDED}), "runs")
+    with explained(work.tables.location):
+        work.tables.append(ledger.runs_row(run.spark, {**_known(run, work), "error": ledger.NOT_ENDED}), "runs")
     ledger.LISTENERS[run.run_id] = run.told
     try:
         _stream(run, work, do_slice)

@@ -13,6 +13,8 @@ from prox_spark.text.language import IDENTIFIER
 
 # Counted up when WRITE itself comes to give other programs from the same bundles.
 WRITE_FORMAT = 1
+# Counted up when a language column comes to be understood otherwise (2: codes of three letters, too).
+LANGUAGES_FORMAT = 2
 
 
 def canonical_hash(value: Mapping[str, Any]) -> str:
@@ -50,7 +52,7 @@ def make_policy_key(settings: JobSettings, thresholds: Thresholds | None) -> str
             "caution": settings.caution if thresholds else "balanced",
             "thresholds": [thresholds.line, thresholds.document] if thresholds else None,
             "mode": settings.mode,
-            "language_column": settings.language_column,
+            "language_column": settings.language_column and [settings.language_column, LANGUAGES_FORMAT],
         }
     )
 

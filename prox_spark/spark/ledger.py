@@ -21,6 +21,8 @@ from prox_spark.version import __version__
 # Libraries whose version can change a result, or a speed.
 LIBRARIES = ("pyspark", "delta-spark", "pyarrow", "pandas", "numpy", "tokenizers", "onnxruntime", "onnxruntime-gpu")
 
+# What a run's row says of it until it has ended, and for good if it was killed.
+NOT_ENDED = "has not ended"
 # The "failure" of a slice that a run left to the next one, by its setting max_batches.
 ENOUGH = "max_batches"
 

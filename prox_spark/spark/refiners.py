@@ -16,6 +16,7 @@ from prox_spark.program.languages import primary_language
 from prox_spark.program.scores import Thresholds
 from prox_spark.refiner import Refiner, RefinerInfo
 from prox_spark.spark.keys import make_write_key
+from prox_spark.spark.ledger import NOT_ENDED
 from prox_spark.spark.tables import Tables
 
 JOINT = " + "
@@ -138,6 +139,10 @@ def find_refiners(spark: SparkSession, settings: JobSettings, tables: Tables) ->
     runs = tables.read(spark, "runs").where("command IN ('write', 'refine', 'retry') AND write_key IS NOT NULL")
     chosen = runs.where(F.col("write_key").startswith(settings.write_key)) if settings.write_key else runs
     rows = _by_key(chosen)
+    if not settings.write_key:
+        # A retry with another bundle, and a write that has not ended, leave what executes every night as it is.
+        ended = ~F.col("error").eqNullSafe(NOT_ENDED)
+        rows = _by_key(chosen.where(F.col("command").isin("write", "refine") & ended)) or rows
     if not rows and settings.write_key and (others := _by_key(runs)):
         raise ConfigError(
             f"no programs in {tables.location} have a write key that begins with {settings.write_key}; there are: "

@@ -8,9 +8,8 @@ from pyspark.sql import DataFrame, SparkSession
 
 from prox_spark.schemas import TABLES
 from prox_spark.spark.commits import Commits
-from prox_spark.spark.tables import Tables
+from prox_spark.spark.tables import Tables, temporary_view
 
-_VIEW = "prox_spark_removed_ids"
 # Tables that hold documents; programs first: what an `execute` beside this reads before them, it has to read again.
 HOLDING = tuple(name for name, table in TABLES.items() if "doc_id" in table.names)
 
@@ -27,13 +26,12 @@ def remove(spark: SparkSession, tables: Tables, ids: DataFrame, table: str, comm
         return 0
     if commits is None and tables.read(spark, table).select("doc_id").join(ids, "doc_id", "left_semi").first() is None:
         return 0
-    ids.select("doc_id").createOrReplaceTempView(_VIEW)
-    with nullcontext() if commits is None else commits.statement(table) as note:
+    noting = nullcontext() if commits is None else commits.statement(table)
+    with temporary_view(ids.select("doc_id")) as view, noting as note:
         # A MERGE, because Delta's DELETE takes no subquery.
         merged = spark.sql(
-            f"MERGE INTO {tables.name(table)} t USING {_VIEW} s ON t.doc_id = s.doc_id WHEN MATCHED THEN DELETE"
+            f"MERGE INTO {tables.name(table)} t USING {view} s ON t.doc_id = s.doc_id WHEN MATCHED THEN DELETE"
         )
-    spark.catalog.dropTempView(_VIEW)
     row = merged.select("num_deleted_rows").first()
     deleted = 0 if row is None else int(row[0])
     if commits is not None and not deleted:

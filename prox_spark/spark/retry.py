@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, DataType, MapType, StringType, StructField, StructType
 
-from prox_spark.config import GuardSettings, JobSettings, job_settings
+from prox_spark.config import NOT_GAIR, GuardSettings, JobSettings, job_settings
 from prox_spark.errors import ConfigError, SchemaError, SourceError
 from prox_spark.schemas import QUARANTINE_REASONS, REFINED, RETRIED
 from prox_spark.spark.check import JSON_TIMES
@@ -23,7 +23,7 @@ from prox_spark.spark.reconcile import JOBS
 from prox_spark.spark.session import get_spark
 from prox_spark.spark.slices import run_slice
 from prox_spark.spark.sources import INTERNAL, Source
-from prox_spark.spark.tables import Tables
+from prox_spark.spark.tables import Tables, temporary_view
 from prox_spark.spark.work import Work
 
 # Of the last run's settings those that decide what becomes of a document, and where it is read and written.
@@ -32,7 +32,6 @@ KEPT = (
     *("mode", "policy", "caution", "guards", "device", "max_tokens", "max_seconds", "write_partitions", "checkpoints"),
     "grammar",
 )
-_KEYS = "prox_spark_retry"
 # A carried text may be long: one above Spark's own bound would make all of a document's columns null.
 _JSON = {**JSON_TIMES, "maxStringLen": str(2**31 - 1)}
 _MOST_NAMES = 10_000
@@ -151,7 +150,11 @@ def _settings(spark: SparkSession, tables: Tables, given: Mapping[str, Any]) -> 
     values = {name: stored[name] for name in KEPT if name in stored}
     more = dict(given)
     guards = {name: more.pop(name) for name in GuardSettings.model_fields if name in more}
-    values["guards"] = values.get("guards", {}) | guards
+    had = values.get("guards", {})
+    if values.get("policy") == "gair":
+        # Earlier versions took guards beside this policy, which did nothing.
+        had = {name: value for name, value in had.items() if name not in NOT_GAIR}
+    values["guards"] = had | guards
     ours: dict[str, Any] = {"tables": tables.location, "preflight": "off", "max_error_rate": 1.0}
     return last["command"], job_settings(**(values | ours | more))
 
@@ -223,10 +226,9 @@ def _delete_failures(run: Run, work: Work) -> None:
     failed = programs.where(F.col("error").isNotNull() & (F.col("write_key") == work.refiners.write_key))
     if failed.select("doc_id").first() is None:
         return
-    work.source.batch(run.spark).select("doc_id", "text_hash").createOrReplaceTempView(_KEYS)
-    run.spark.sql(
-        f"MERGE INTO {work.tables.name('programs')} t USING {_KEYS} s ON t.doc_id = s.doc_id "
-        f"AND t.text_hash = s.text_hash AND t.write_key = '{work.refiners.write_key}' AND t.error IS NOT NULL "
-        "WHEN MATCHED THEN DELETE"
-    )
-    run.spark.catalog.dropTempView(_KEYS)
+    with temporary_view(work.source.batch(run.spark).select("doc_id", "text_hash")) as view:
+        run.spark.sql(
+            f"MERGE INTO {work.tables.name('programs')} t USING {view} s ON t.doc_id = s.doc_id "
+            f"AND t.text_hash = s.text_hash AND t.write_key = '{work.refiners.write_key}' AND t.error IS NOT NULL "
+            "WHEN MATCHED THEN DELETE"
+        )

@@ -284,7 +284,10 @@ class Slice:
         joined = sample.join(stored.withColumn("_identified", identified(stored)), ["doc_id", "text_hash"])
         # A document that no refiner was asked about says nothing about the refiner.
         joined = joined.where("doc_program IS NOT NULL OR size(chunks) > 0")
-        failures = {name: self.written[name] for name in ("written", "write_errors")}
+        # Of the sample's rows, not of what was written just now: a second try finds the first one's failures.
+        tried = sample.join(self._stored().select("doc_id", "text_hash", "error"), ["doc_id", "text_hash"])
+        counts = tried.agg(F.count(F.lit(1)).alias("written"), F.count("error").alias("write_errors")).first()
+        failures = {} if counts is None else counts.asDict()
         measured = {**measure(joined, work.refiners), **failures}
         bounds = {**work.refiners.preflight, "max_write_errors": settings.max_error_rate}
         judgement = judge(measured, bounds, cleans_noise=bool(self.cleans_noise))

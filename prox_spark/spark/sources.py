@@ -292,61 +292,57 @@ def _declared(spark: SparkSession, settings: JobSettings) -> list[StructField]:
 def _peek(spark: SparkSession, source: Source) -> None:
     """Raise SourceError when none of a jsonl source's first lines is JSON, or has the id, or the text."""
     settings = source.settings
-    lines = source.batch(spark).limit(PEEKED_LINES)
     good = F.col("_problem").isNull()
-    counts = [F.count(F.when(good, value)) for value in (F.lit(1), F.col("doc_id"), F.col("text"))]
+    seen = [F.when(good, value.isNotNull()) for value in (F.lit(1), F.col("doc_id"), F.col("text"))]
     try:
-        found = source.documents(lines).agg(*counts, F.count(F.lit(1))).first()
+        # Taken, not aggregated: an aggregate over a limit opens every file of a source for it.
+        rows = source.documents(source.batch(spark)).select(*seen).take(PEEKED_LINES)
     except Exception as error:
         raise SourceError(
             f"cannot read {settings.format} source {settings.source!r}: {_why(error, settings)}"
         ) from None
-    if not found or not found[3]:
+    objects, with_id, with_text = (sum(bool(row[n]) for row in rows) for n in range(3))
+    if not rows:
         return
-    if not found[0]:
+    if not objects:
         raise SourceError(
-            f"none of the first {found[3]} lines of {settings.source!r} is a JSON object; jsonl has one a line. "
+            f"none of the first {len(rows)} lines of {settings.source!r} is a JSON object; jsonl has one a line. "
             "Other formats: --format delta, parquet, wet"
         )
-    keys = lines.select(F.json_object_keys("value").alias("keys")).where("keys IS NOT NULL").first()
+    keys = source.batch(spark).select(F.json_object_keys("value").alias("keys")).where("keys IS NOT NULL").first()
     there = f"; it has: {', '.join(keys[0])}" if keys else ""
-    for seen, name, option in (
-        (found[2], settings.text_column, "--text-column"),
-        (found[1], settings.id_column, "--id-column"),
+    for many, name, option in (
+        (with_text, settings.text_column, "--text-column"),
+        (with_id, settings.id_column, "--id-column"),
     ):
-        if not seen:
+        if not many:
             offer = ", or take the text's sha256 as id: --id-column text_hash" if option == "--id-column" else ""
             raise SourceError(
-                f"none of the first {found[0]} lines has a value for {name!r}{there}. "
+                f"none of the first {objects} lines has a value for {name!r}{there}. "
                 f"Name the field with {option}{offer}"
             )
 
 
 def _peek_wet(spark: SparkSession, source: Source) -> None:
     """Raise SourceError where the first records are those of another kind of WARC file, none of them a page's text."""
-    records = wet_types(source.batch(spark).limit(PEEKED_LINES))
-    kind = F.col("type")
     try:
-        found = records.agg(
-            F.count_if(kind.isNull() | (kind == "conversion")).alias("pages"),
-            F.count_if("inside").alias("inside"),
-            F.array_sort(F.collect_set(F.when(kind != "warcinfo", kind))).alias("others"),
-        ).first()
+        records = wet_types(source.batch(spark)).select("type", "inside").take(PEEKED_LINES)
     except Exception as error:
         raise SourceError(
             f"cannot read wet source {source.settings.source!r}: {_why(error, source.settings)}"
         ) from None
-    if not found or found["pages"]:
+    kinds = {row["type"] for row in records}
+    if kinds & {None, "conversion"}:
         return
-    if found["inside"]:
+    if any(row["inside"] for row in records):
         raise SourceError(
             f"the records of {source.settings.source!r} end in line feeds alone; WARC has a carriage return "
             "before each (as in the files that Common Crawl publishes)"
         )
-    if found["others"]:
+    if others := sorted(kinds - {"warcinfo"}):
         raise SourceError(
             f"none of the first records of {source.settings.source!r} is a page's text: they are of type "
-            f"{', '.join(found['others'])}. Those of WET files are (*.warc.wet.gz)"
+            f"{', '.join(others)}. Those of WET files are (*.warc.wet.gz)"
         )
 
 

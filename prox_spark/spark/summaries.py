@@ -31,8 +31,9 @@ EDITS_OF_A_PAGE = 2_000
 LONGEST_PAGE = 200_000
 # What a page is drawn from.
 PAGE = ("doc_id", "text_hash", "status", "reason", "text", "lines_in", "edits")
-# Blanks of any kind: Spark's own trim knows one, and lines of some sources end with a carriage return.
-_AROUND = r"^[\s\p{Z}]+|[\s\p{Z}]+$"
+# Spark's own trim knows one blank, and lines of some sources end with a carriage return. A pattern that ends with `$`
+# would begin anew at every blank of a long run.
+_BLANKS = " \t\n\v\f\r\u00a0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
 
 
 def summarise(spark: SparkSession, tables: str, pages: int = 5, lines: int = 30, edits: int = 12) -> Summary:
@@ -89,7 +90,7 @@ def _exploded(refined: DataFrame) -> DataFrame:
 def _removed_lines(refined: DataFrame, limit: int) -> tuple[RemovedLine, ...]:
     whole = _exploded(refined).where(F.col("operation") == "remove_lines")
     each = whole.select("doc_id", F.explode(F.split("removed", "\n")).alias("line"))
-    each = each.select("doc_id", F.regexp_replace("line", _AROUND, "").alias("line")).where(F.col("line") != "")
+    each = each.select("doc_id", F.btrim("line", F.lit(_BLANKS)).alias("line")).where(F.col("line") != "")
     rows = (
         each.groupBy(F.substring("line", 1, LONGEST_LINE).alias("line"))
         .agg(F.count("*").alias("times"), F.countDistinct("doc_id").alias("documents"))

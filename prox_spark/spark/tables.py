@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -282,19 +283,28 @@ class Tables:
             action.alias(ACTION),
             *[(F.col(f"`{name}`") if name.lower() in have else F.lit(None)).alias(name) for name in names],
         )
-        view = f"prox_spark_merge_{table}"
-        source.createOrReplaceTempView(view)
         match = " AND ".join(f"t.`{key}` <=> s.`{key}`" for key in TABLES[table].key)
         sets = ", ".join(f"t.`{name}` = s.`{name}`" for name in names)
         columns = ", ".join(f"`{name}`" for name in names)
         values = ", ".join(f"s.`{name}`" for name in names)
-        session.sql(
-            f"MERGE INTO {self.name(table)} t USING {view} s ON {match} "
-            f"WHEN MATCHED AND s.{ACTION} = 'delete' THEN DELETE "
-            f"WHEN MATCHED THEN UPDATE SET {sets} "
-            f"WHEN NOT MATCHED AND s.{ACTION} = 'put' THEN INSERT ({columns}) VALUES ({values})"
-        )
-        session.catalog.dropTempView(view)
+        with temporary_view(source) as view:
+            session.sql(
+                f"MERGE INTO {self.name(table)} t USING {view} s ON {match} "
+                f"WHEN MATCHED AND s.{ACTION} = 'delete' THEN DELETE "
+                f"WHEN MATCHED THEN UPDATE SET {sets} "
+                f"WHEN NOT MATCHED AND s.{ACTION} = 'put' THEN INSERT ({columns}) VALUES ({values})"
+            )
+
+
+@contextmanager
+def temporary_view(rows: DataFrame) -> Iterator[str]:
+    """Give rows a name that SQL takes, one of its own: runs beside each other may share a session."""
+    view = f"prox_spark_{uuid.uuid4().hex}"
+    rows.createOrReplaceTempView(view)
+    try:
+        yield view
+    finally:
+        rows.sparkSession.catalog.dropTempView(view)
 
 
 def properties_of(name: str) -> dict[str, str]:

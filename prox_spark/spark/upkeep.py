@@ -18,7 +18,7 @@ from prox_spark.spark.failures import explained
 from prox_spark.spark.ledger import runs_row, utc_now, versions
 from prox_spark.spark.removal import HOLDING, remove
 from prox_spark.spark.staging import clear_staged
-from prox_spark.spark.tables import Tables
+from prox_spark.spark.tables import STATISTICS, Tables
 
 # Delta's own bound: a reader that began before a VACUUM may need files this old.
 SAFE_HOURS = 168
@@ -29,11 +29,15 @@ STAGED = "{}/*/*/staged/*"
 
 @dataclass(frozen=True)
 class Migration:
-    """What was done to one table: its schema version before (it is SCHEMA_VERSION now), and the columns added."""
+    """What was done to one table: its schema version before (it is SCHEMA_VERSION now), and the columns added.
+
+    statistics: whether the columns that Delta keeps statistics of were others.
+    """
 
     table: str
     before: int
     added: tuple[str, ...]
+    statistics: bool = False
 
 
 @dataclass(frozen=True)
@@ -147,7 +151,8 @@ def migrate(spark: SparkSession, location: str) -> list[Migration]:
                 settings = ", ".join(f"'{key}' = '{value}'" for key, value in other.items())
                 spark.sql(f"ALTER TABLE {tables.name(name)} SET TBLPROPERTIES ({settings})")
             if added or other:
-                done.append(Migration(name, version, tuple(column.name for column in added)))
+                names = tuple(column.name for column in added)
+                done.append(Migration(name, version, names, STATISTICS in other))
         if done:
             _record(spark, tables, "migrate", started, {f"added.{one.table}": len(one.added) for one in done})
     return done

@@ -21,6 +21,7 @@ from prox_spark.training.page import Page
 from prox_spark.training.planting import planted
 from prox_spark.training.records import (
     MADE_NEGATIVE,
+    MADE_OF_CLEAN,
     Record,
     collapsed,
     line_share,
@@ -197,8 +198,8 @@ class _Builder:
                     yield record
 
     def _made_of(self, record: Record, clean: list[str], split: str, chance: Random) -> Iterator[Record]:
-        shares = (("clean", self.settings.clean_share), ("planted", self.settings.planted_share))
-        for kind, share in shares:
+        shares = (self.settings.clean_share, self.settings.planted_share)
+        for kind, share in zip(MADE_OF_CLEAN, shares, strict=True):
             if chance.random() >= share:
                 continue
             noisy = planted(clean, chance) if kind == "planted" else []
@@ -235,5 +236,5 @@ def _main(languages: Counter[str]) -> str:
 
 def _shown_kind(record: Record) -> str:
     kind = str(record["kind"])
-    made = kind in ("clean", "planted") or record["source"] == "made"
+    made = kind in MADE_OF_CLEAN or record["source"] == "made"
     return kind if made else f"page, {record['rendering']}"

@@ -87,12 +87,9 @@ class RefinerContender(Contender):
 def _writing(programs: Sequence[DocumentPrograms], made: Sequence[Refined], seconds: float) -> Writing:
     chunks = [chunk for written in programs for chunk in written.chunks]
     count = max(1, len(chunks))
-    unwritten = sum(
-        (written.error is not None) + sum(c.error is not None for c in written.chunks) for written in programs
-    )
     return Writing(
         programs=len(chunks),
-        errors=unwritten + sum(len(one.errors) for one in made),
+        errors=sum(len(one.errors) for one in made),
         truncated=sum(chunk.truncated for chunk in chunks),
         looped=sum(chunk.looped for chunk in chunks),
         prompt_tokens=sum(written.prompt_tokens for written in programs) / count,

@@ -19,15 +19,17 @@ from prox_spark.training.model import LineNetwork, LineScorer
 # this share of those, with the same development pages lost: 85% (3e-4), 87% (1e-3), 86% (2e-3), 84% (5e-3), 81% (2e-2).
 _DECAY = 1e-3
 _STEPS = 200
+# Documents of each verdict; a fit on a handful would take the place of a head that has learned from hundreds.
+_FEWEST = 10
 
 
 def fit_document_head(model: LineScorer, batches: Iterable[Batch], tokens: int) -> int:
     """Fit ``model.network.document`` on the next ``tokens`` tokens of batches; the number of documents that were used.
 
-    Without two of each verdict among them the head stays as it is.
+    None are used, and the head stays as it is, for 0 tokens and where there are too few documents of either verdict.
     """
-    features, verdicts = _read(model, batches, tokens)
-    if min(sum(verdicts), len(verdicts) - sum(verdicts)) < 2:
+    features, verdicts = _read(model, batches, tokens) if tokens else ([], [])
+    if min(sum(verdicts), len(verdicts) - sum(verdicts)) < _FEWEST:
         return 0
     _fit(model.network, torch.cat(features).float().cpu(), torch.tensor(verdicts, dtype=torch.float32))
     return len(verdicts)

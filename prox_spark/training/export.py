@@ -33,14 +33,13 @@ from prox_spark.training import graphs
 from prox_spark.training.check import SAMPLES, Check, check, score_prompts
 from prox_spark.training.decoder_graph import attention_of, fuse_decoder, halve, untie
 from prox_spark.training.equalise import channel_peaks, equalise
-from prox_spark.training.model import WIDTH, LineScorer
+from prox_spark.training.model import HEAD_SETTINGS, WIDTH, LineScorer
 from prox_spark.training.quantise import Bytes, quantise
 from prox_spark.training.scoring_graph import Floats, Sizes, scoring_graph
 
 GRAPH = "model.onnx"
 LINE_GRAPH = "lines.onnx"
 CARD = "README.md"
-HEAD = "prox_head.json"
 PROMPTS: dict[str, tuple[dict[str, Any], str, dict[str, int]]] = {
     # name: prompt, level, limits. A document's program is one call; a chunk's may be long.
     "prox-doc": (PROX_DOC, "document", {"window_tokens": 2000, "max_new_tokens": 32}),
@@ -129,7 +128,7 @@ def export_bundle(hf_dir: str | Path, out: str | Path, options: ExportOptions) -
     hf_dir, out = Path(hf_dir), Path(out)
     if options.precision not in ("fp32", "fp16", "int8"):
         raise ConfigError(f"precision {options.precision!r}: there are fp32, fp16 and int8")
-    if options.precision == "fp16" and (hf_dir / HEAD).is_file():
+    if options.precision == "fp16" and (hf_dir / HEAD_SETTINGS).is_file():
         raise ConfigError("precision fp16 is for models that decode, on GPUs; a scoring model takes fp32 or int8")
     if not (hf_dir / "config.json").is_file():
         raise BundleError(f"{hf_dir}: no model as transformers saves it (no config.json)")
@@ -179,15 +178,15 @@ def describe(hf_dir: Path, options: ExportOptions) -> dict[str, Any]:
         "preflight": dict(options.preflight),
         "card": dict(options.card),
     }
-    if (hf_dir / HEAD).is_file():
+    if (hf_dir / HEAD_SETTINGS).is_file():
         return manifest | _describe_score(hf_dir, options)
     return manifest | _describe_decode(hf_dir, options)
 
 
 def _describe_score(hf_dir: Path, options: ExportOptions) -> dict[str, Any]:
-    head = json.loads((hf_dir / HEAD).read_text(encoding="utf-8"))
+    head = json.loads((hf_dir / HEAD_SETTINGS).read_text(encoding="utf-8"))
     if head.get("kind") != "score" or head.get("format") != "compact":
-        raise BundleError(f"{hf_dir / HEAD}: only kind score with format compact is known")
+        raise BundleError(f"{hf_dir / HEAD_SETTINGS}: only kind score with format compact is known")
     names = ("window_tokens", "max_line_tokens", "head_tokens", "line_chars")
     languages = options.languages if options.languages is not None else head.get("languages", ["en"])
     return {

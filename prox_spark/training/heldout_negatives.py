@@ -20,6 +20,8 @@ Generator = Callable[[Sequence[Page], Random], list[str]]
 
 TEMPLATES = load_templates("evaluation")
 MAX_LINES = 120
+# Of one kind, before it is given up.
+TRIES = 20
 _LONGER_WORD = re.compile(r"[A-Za-z]{5,}")
 
 
@@ -40,11 +42,14 @@ def heldout_negatives(
     """
     kinds = list(GENERATORS)
     for number in range(count):
-        kind = kinds[number % len(kinds)]
         chance = random.Random(f"{seed}/{number}")
         lines: list[str] = []
+        tries = 0
         while not any(line.strip() for line in lines):
+            # Of pages without short noise some kinds cannot be made: another takes their place.
+            kind = kinds[(number + tries // TRIES) % len(kinds)]
             lines = language_blocks(pages, chance, foreign) if kind == "languages" else GENERATORS[kind](pages, chance)
+            tries += 1
         text = "\n".join(line for line in lines[:MAX_LINES] if line.strip())
         yield {"id": f"negative-{seed}-{number}", "kind": kind, "text": text}
 

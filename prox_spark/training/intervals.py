@@ -34,7 +34,10 @@ class Draws:
 
 
 def draw(scores: Sequence[DocumentScore], domains: Sequence[str]) -> Draws:
-    """Draw as many domains as there are, with replacement, a thousand times, and summarise each draw."""
+    """Draw as many domains as there are, with replacement, a thousand times, and summarise each draw.
+
+    Of no documents every number is 0.
+    """
     weights = _weights(domains)
 
     def mean(values: Sequence[float], over: Sequence[float]) -> Numbers:
@@ -63,6 +66,8 @@ def _weights(domains: Sequence[str]) -> Numbers:
     """How often each document comes in each draw, [DRAWS, documents]."""
     names = sorted(set(domains))
     chance = np.random.default_rng(SEED)
+    if not names:
+        return np.zeros((DRAWS, 0))
     counts = chance.multinomial(len(names), np.full(len(names), 1 / len(names)), size=DRAWS)
     place = {name: number for number, name in enumerate(names)}
     weights: Numbers = counts[:, [place[domain] for domain in domains]].astype(np.float64)

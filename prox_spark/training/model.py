@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -25,7 +26,7 @@ PAGE_AFTER = 3
 DROPOUT = 0.2
 # What the verdict on a document is read from: means and maxima over its lines.
 FEATURES = 2 * WIDTH
-HEADS = "head.safetensors"
+HEADS, HEAD_SETTINGS = "head.safetensors", "prox_head.json"
 
 
 class LineNetwork(nn.Module):
@@ -93,7 +94,7 @@ class LineScorer(nn.Module):
         self.backbone.save_pretrained(directory)
         heads = {k: v.contiguous() for k, v in self.state_dict().items() if not k.startswith("backbone.")}
         save_file(heads, directory / HEADS)
-        (directory / "prox_head.json").write_text(json.dumps(head_settings, indent=2) + "\n", encoding="utf-8")
+        (directory / HEAD_SETTINGS).write_text(json.dumps(head_settings, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, directory: Path) -> LineScorer:
@@ -116,6 +117,15 @@ def start(base: str, layers: int, vocabulary: int) -> tuple[LineScorer, str]:
         return LineScorer.load(directory), (directory / "tokenizer.json").read_text(encoding="utf-8")
     backbone, tokenizer_json = load_base(base, layers, vocabulary)
     return LineScorer(backbone), tokenizer_json
+
+
+def trained_before(base: str) -> dict[str, Any]:
+    """What a finished run's card says of its training; nothing of another base."""
+    settings = Path(base) / HEAD_SETTINGS
+    if not settings.is_file():
+        return {}
+    told: dict[str, Any] = json.loads(settings.read_text(encoding="utf-8")).get("card", {}).get("training", {})
+    return told
 
 
 def load_base(base: str, layers: int, vocabulary: int) -> tuple[LlamaModel, str]:

@@ -39,8 +39,8 @@ class Recipe(BaseModel):
     learning_rate: float = 2e-4
     head_learning_rate: float = 1e-3
     weight_decay: float = 0.01
-    warmup: float = Field(0.03, description="share of the run; constant afterwards")
-    decay: float = Field(0.5, description="share of the run at the end in which the rate falls to zero")
+    warmup: float = Field(0.03, gt=0, description="share of the run; constant afterwards")
+    decay: float = Field(0.5, gt=0, lt=1, description="share of the run at the end in which the rate falls to zero")
     negative_rate: float = Field(0.6, description="made documents worth dropping, for every page")
     clean_rate: float = Field(0.25, description="made documents of which all is content, for every page")
     thread_rate: float = Field(0.15, description="pages of readers' comments alone, for every page that has some")

@@ -16,6 +16,8 @@ Record = dict[str, Any]
 MAX_LINE_SHARE = 0.5
 # How the kind of a made document that is worth dropping begins; its generator follows.
 MADE_NEGATIVE = "negative:"
+# Kinds of documents that are made of a page's clean text, as they are and with noise put into their lines.
+MADE_OF_CLEAN = ("clean", "planted")
 
 
 def read_records(path: Path) -> Iterator[Record]:
@@ -65,8 +67,9 @@ def collapsed(record: Record) -> bool:
 
 def is_page(record: Record, languages: Sequence[str]) -> bool:
     """Whether a record is a usable page with labelled lines in one of these languages; none given: in any."""
-    # Made documents worth dropping are no pages; they are read as a set of texts.
-    labelled = "lines" in record and not record["kind"].startswith(MADE_NEGATIVE)
+    # What was made is no page: counted as one, it would say of real pages what is true of texts that we wrote.
+    made = record["kind"] in MADE_OF_CLEAN or record["kind"].startswith(MADE_NEGATIVE)
+    labelled = "lines" in record and not made
     return labelled and not collapsed(record) and (not languages or record["lang"] in languages)
 
 

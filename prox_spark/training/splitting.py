@@ -11,7 +11,10 @@ from datasketch import MinHash, MinHashLSH
 # Jaccard similarity of two texts' shingles of five words above which they are taken for copies of each other.
 SIMILAR = 0.7
 _SHINGLE_WORDS = 5
-_PERMUTATIONS = 64
+_PERMUTATIONS = 128
+# Bands and rows of the index: one of four numbers finds nearly all pairs that are as similar as that, and others beside
+# them, which their sketches tell apart.
+_BANDS = (32, 4)
 
 
 class Groups:
@@ -23,7 +26,8 @@ class Groups:
 
     def __init__(self) -> None:
         self._parent: dict[str, str] = {}
-        self._index = MinHashLSH(threshold=SIMILAR, num_perm=_PERMUTATIONS)
+        self._index = MinHashLSH(num_perm=_PERMUTATIONS, params=_BANDS)
+        self._sketches: dict[str, MinHash] = {}
         self._domains: dict[str, str] = {}
         self.copies = 0
 
@@ -40,7 +44,9 @@ class Groups:
         sketch = MinHash(num_perm=_PERMUTATIONS, hashfunc=zlib.crc32)
         sketch.update_batch(shingles)
         for like in sorted(self._index.query(sketch)):
-            self._found(domain, self._domains[like])
+            if sketch.jaccard(self._sketches[like]) >= SIMILAR:
+                self._found(domain, self._domains[like])
+        self._sketches[key] = sketch
         self._domains[key] = domain
         self._index.insert(key, sketch)
 

@@ -22,7 +22,7 @@ from prox_spark.training.attention import use_causal_blocks
 from prox_spark.training.batches import Batch, batched, half_precision, logits
 from prox_spark.training.calibrate import calibrate, measure, preflight_bounds
 from prox_spark.training.document_head import fit_document_head
-from prox_spark.training.model import FEATURES, LineScorer, start
+from prox_spark.training.model import FEATURES, LineScorer, start, trained_before
 from prox_spark.training.page import Page
 from prox_spark.training.recipe import Recipe
 from prox_spark.training.validate import score_clean, score_gold, score_pages, validate
@@ -78,6 +78,12 @@ def train(
         use_causal_blocks(model.backbone)
     pages = data.read_pages(recipe.data, recipe.languages)
     training, development = data.split_by_domain(pages)
+    if not training or not development:
+        raise ConfigError(
+            f"{recipe.data}: {len(pages)} pages in {', '.join(recipe.languages)}; by their domains {len(training)} are to "
+            f"train on and {len(development)}, a tenth, to choose thresholds with. Both are needed, of some dozen "
+            "domains; see languages of the recipe"
+        )
     optimizer = _optimizer(model, recipe)
     progress = _resume(directory, model, optimizer, recipe) if resume else Progress()
     log = Log(directory / "log.jsonl", fresh=progress.step == 0)
@@ -172,7 +178,8 @@ def _batches(
             seen += batch.tokens
             if seen > skip:
                 yield batch
-        if seen == 0:
+        # The first epoch may have been passed over, by `first_page`.
+        if seen == 0 and number:
             raise ConfigError(
                 f"{recipe.data}: {len(pages)} pages to train on in {', '.join(recipe.languages)}, which is less than a "
                 f"step of {recipe.tokens_a_step} tokens; see languages and tokens_a_step of the recipe"
@@ -279,6 +286,7 @@ def _checkpoint(
     state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "progress": vars(progress)}
     # Dropout goes on with the numbers that an undisturbed run would have drawn.
     state |= {"model_of": _model_of(recipe), "random": torch.get_rng_state()}
+    state["random_cuda"] = torch.cuda.get_rng_state_all()
     half_written = path.with_suffix(".tmp")
     torch.save(state, half_written)
     half_written.replace(path)
@@ -302,21 +310,24 @@ def _load(path: Path, model: LineScorer, optimizer: torch.optim.AdamW) -> Progre
     """Take up what `_checkpoint` wrote."""
     state = torch.load(path, weights_only=True, map_location="cpu")
     torch.set_rng_state(state["random"])
+    torch.cuda.set_rng_state_all(state["random_cuda"])
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     return Progress(**state["progress"])
 
 
 def _card(recipe: Recipe, progress: Progress, measured: dict[str, dict[str, float]]) -> dict[str, Any]:
+    # Of a base that was trained so itself, too.
+    before = trained_before(recipe.base)
     return {
         **recipe.card,
         "training": {
-            "base": recipe.base,
+            "base": before.get("base", recipe.base),
             "layers": recipe.layers,
             "vocabulary": recipe.vocabulary,
-            "tokens": progress.seen,
+            "tokens": progress.seen + before.get("tokens", 0),
             "branches": recipe.branches,
-            "minutes": round(progress.spent / 60),
+            "minutes": round(progress.spent / 60) + before.get("minutes", 0),
             "verdict_tokens": recipe.verdict_tokens,
         },
         "metrics": {"development": measured},

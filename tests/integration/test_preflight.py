@@ -58,6 +58,14 @@ def test_a_sample_outside_the_bounds_stops_the_run_until_it_is_allowed(
     assert not told
 
 
+def test_a_refiner_that_fails_on_a_sample_stops_the_second_try_too(spark: Any, tables: str, tmp_path: Path) -> None:
+    source = make_source(spark, tmp_path / "source", [page(n, "##ERROR##" if n % 2 else "") for n in range(60)])
+    for _ in range(2):
+        with pytest.raises(PreflightError, match=r"the refiner failed on \d+ of 50 documents"):
+            run(spark, source, tables, preflight_documents=50, max_error_rate=0.1)
+    assert len(rows_of(spark, tables, "programs")) == 50
+
+
 def test_a_clean_source_is_told_from_a_broken_template(
     spark: Any, tables: str, tmp_path: Path, bounds: dict[str, float]
 ) -> None:

@@ -125,8 +125,9 @@ def test_one_source_is_taken_up_and_columns_come_back_whatever_their_capitals(
         tables, ["program_error"], {"source": paths[0], "refiners": ("scripted:short-lines",)}, spark=spark
     )
     assert first.counts["refined"] == 1 and rows_of(spark, tables, "quarantine") == []
-    # Programs that a retry wrote are found by `execute`.
+    # Programs that a retry wrote are found by `execute`; one that names none goes on with those of the runs before.
     assert run(spark, paths[0], tables, "execute", write_key=first.write_key, caution="cautious").write_key
+    assert run(spark, paths[0], tables, "execute", caution="cautious").write_key not in (None, first.write_key)
 
 
 def test_a_run_that_was_killed_is_in_runs_and_its_rows_tell_what_they_are(

@@ -189,6 +189,13 @@ def test_runs_say_what_they_did() -> None:
     assert Summary("t", runs=runs[:2]).last_work is None
 
 
+def test_a_run_that_is_at_work_has_not_stopped() -> None:
+    now = datetime(2025, 1, 2, tzinfo=timezone.utc)
+    runs = (RunFacts("a", "refine", error="has not ended"), RunFacts("b", "refine", error="killed", finished_at=now))
+    page = render_html(Summary("t", runs=runs))
+    assert "stopped: killed" in page and "stopped: has not ended" not in page and "has not ended" in page
+
+
 def test_blank_lines_that_were_removed_are_lines_too() -> None:
     page = SamplePage("d", "refined", None, "Text.", 3, (EditRow("remove_lines", 1, 2, "\n"),))
     assert [(line.kind, line.number, line.text) for line in diff_page(page)] == [

@@ -144,6 +144,7 @@ def test_keys_change_with_what_they_stand_for_and_only_with_that() -> None:
     for other in ({"policy": "gair"}, {"caution": "cautious"}, {"mode": "tag"}, {"guards": {"min_words": 3}}):
         assert make_policy_key(job_settings(**OK, **other), balanced) != key
     assert make_policy_key(settings, Thresholds(0.5, 0.8)) != key
+    assert make_policy_key(job_settings(**OK, language_column="lang"), balanced) != key
     assert make_write_key(("a", "b")) != make_write_key(("b", "a"))
     assert len({make_write_key(("a",)), make_write_key(("a",), ("en",)), make_write_key(("a",), ("de",))}) == 3
     assert stream_key(settings, "write", "w", None) != stream_key(settings, "refine", "w", None)

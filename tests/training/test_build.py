@@ -16,6 +16,7 @@ from prox_spark.training.data import read_pages
 from prox_spark.training.data_card import write_card
 from prox_spark.training.labelled import read_texts
 from prox_spark.training.labelling import labelled_lines
+from prox_spark.training.splitting import Groups
 from tests.helpers.labelled_pages import MENU, record, write_records
 
 OPEN = Guards(max_removed_ratio=1.0, min_words=0)
@@ -94,8 +95,10 @@ def test_training_reads_what_was_built_and_the_card_counts_it(source: Path, spli
     path = source.parent / "built" / "train.jsonl.gz"
     english = [row for row in splits["train"] if row["lang"] == "en"]
     usable = [row for row in english if row["hints"]["max_line_share"] <= 0.5]
-    # Training makes documents worth dropping itself, others in each epoch.
-    pages = [row for row in usable if not row["kind"].startswith("negative:")]
+    # Training makes documents worth dropping and clean ones itself, others in each epoch; a measure is of real pages.
+    made = ("negative:", "clean", "planted")
+    pages = [row for row in usable if not row["kind"].startswith(made)]
+    assert {row["kind"] for row in usable} >= {"clean", "planted"}
     assert len(read_pages(path)) == len(pages) < len(usable)
     card = (source.parent / "built" / "README.md").read_text(encoding="utf-8")
     total = sum(len(rows) for rows in splits.values())
@@ -147,3 +150,16 @@ def test_errors_say_what_is_wrong(tmp_path: Path) -> None:
         build([bad], tmp_path / "out", BuildSettings(dialect="latin"))
     with pytest.raises(SourceError, match="no such file"):
         build([tmp_path / "none.jsonl"], tmp_path / "out", SETTINGS)
+
+
+def test_texts_that_are_three_quarters_alike_are_copies_and_others_are_not() -> None:
+    found = Groups()
+    for number in range(100):
+        words = [f"w{number}x{i}" for i in range(300)]
+        found.add(f"first{number}.org", " ".join(words))
+        # A change of five words leaves 0.75 to 0.8 of the shingles of both, one of 60 words next to none.
+        changed = [f"{word}!" if i % 40 == 0 else word for i, word in enumerate(words)]
+        found.add(f"copy{number}.org", " ".join(changed))
+        found.add(f"other{number}.org", " ".join(f"{w}!" if i % 9 == 0 else w for i, w in enumerate(words)))
+    assert sum(found.group(f"first{n}.org") == found.group(f"copy{n}.org") for n in range(100)) >= 90
+    assert sum(found.group(f"first{n}.org") == found.group(f"other{n}.org") for n in range(100)) <= 5

@@ -40,11 +40,14 @@ def test_it_tells_apart_what_differs_and_leaves_a_head_alone_that_it_cannot_fit(
     assert fit_document_head(model, [collate(documents([True, True, True, None]), 10_000)], tokens=10_000) == 0
     assert torch.equal(before, model.network.document.weight)
 
-    batches = [collate(documents([True, False, None]), 10_000) for _ in range(4)]
-    assert fit_document_head(model, batches, tokens=1_000_000) == 8
+    batches = [collate(documents([True, False, None]), 10_000) for _ in range(12)]
+    assert fit_document_head(model, batches, tokens=1_000_000) == 24
     model.eval()
     menu, prose = (
         torch.sigmoid(document).item() for _, document in logits(model, collate(documents([True, False]), 10_000))
     )
     assert menu > 0.8 and prose < 0.2
+    fitted = model.network.document.weight.detach().clone()
     assert fit_document_head(model, batches, tokens=1) == 0, "one batch has one of each verdict"
+    assert fit_document_head(model, batches, tokens=0) == 0
+    assert torch.equal(fitted, model.network.document.weight)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from prox_spark.training.intervals import draw, interval
+from prox_spark.training.intervals import draw, interval, share_interval
 from prox_spark.training.metrics import DocumentScore, summarise
 
 
@@ -43,3 +43,8 @@ def test_a_draw_may_have_only_dropped_documents() -> None:
     dropped = DocumentScore(None, 0.0, 1.0, 10, 10)
     draws = draw([dropped, documents(2)[1]], ["a", "b"])
     assert np.isfinite(draws.f1).all() and draws.f1.min() == 0
+
+
+def test_of_no_documents_every_number_is_0() -> None:
+    assert not draw([], []).f1.any()
+    assert share_interval([], []) == (0.0, 0.0)

@@ -64,3 +64,10 @@ def test_the_evaluation_has_a_family_of_its_own() -> None:
     assert not set(HELD_OUT) & set(GENERATORS)
     trained_on = {template for section in TEMPLATES.values() for template in section}
     assert not trained_on & {template for section in HELD_OUT_TEMPLATES.values() for template in section}
+
+
+def test_the_evaluations_kinds_that_pages_have_nothing_for_give_way_to_others() -> None:
+    lines = [f"Line {n} of a text that has nothing above it or below." for n in range(12)]
+    clean = [Page.made(lines, False, [1.0] * 12)]
+    made = list(heldout_negatives(clean, 30))
+    assert all(row["text"].strip() for row in made) and "hollow_page" not in {row["kind"] for row in made}

@@ -10,9 +10,9 @@ from prox_spark.training.recipe import Recipe
 MODELS = Path(__file__).parents[2] / "models"
 
 
-@pytest.mark.parametrize("path", sorted(MODELS.glob("*/recipe.yaml")), ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("path", sorted(MODELS.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_shipped_recipes_can_be_read(path: Path) -> None:
-    assert Recipe.load(path).name == path.parent.name
+    assert Recipe.load(path).name.startswith(path.parent.name)
 
 
 def test_an_unknown_key_is_an_error_that_names_it(tmp_path: Path) -> None:

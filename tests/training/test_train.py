@@ -154,6 +154,8 @@ def test_a_finished_run_goes_on_with_pages_that_it_has_not_seen(
     one, other = LineScorer.load(first).state_dict(), LineScorer.load(again).state_dict()
     # Nothing was learned, so what came along is what was there, heads included.
     assert all(torch.equal(one[name], other[name]) for name in one if "document" not in name)
+    told = [json.loads((one / "prox_head.json").read_text())["card"]["training"] for one in (first, again)]
+    assert told[1]["tokens"] > told[0]["tokens"] >= 8_000 and told[1]["base"] == str(base)
     order = list(data.split_by_domain(data.read_pages(tmp_path / "r.jsonl.gz"))[0])
     random.Random("1/0").shuffle(order)
     assert [name for name in shown if name][:5] == [page.id for page in order[30:35]]
@@ -176,8 +178,10 @@ def test_less_than_a_step_to_train_on_is_an_error(tmp_path: Path, base: Path) ->
     from prox_spark.errors import ConfigError
     from prox_spark.training.train import train
 
-    with pytest.raises(ConfigError, match="0 pages to train on in fi"):
+    with pytest.raises(ConfigError, match="0 pages in fi"):
         train(recipe(tmp_path, base, "finnish", languages=["fi"]))
+    with pytest.raises(ConfigError, match="less than a step of 10000000 tokens"):
+        train(recipe(tmp_path, base, "large", tokens_a_step=10_000_000))
 
 
 def test_a_base_of_another_type_is_an_error(tmp_path: Path, base: Path) -> None:
