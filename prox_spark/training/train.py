@@ -80,8 +80,8 @@ def train(
     training, development = data.split_by_domain(pages)
     if not training or not development:
         raise ConfigError(
-            f"{recipe.data}: {len(pages)} pages in {', '.join(recipe.languages)}; by their domains {len(training)} are to "
-            f"train on and {len(development)}, a tenth, to choose thresholds with. Both are needed, of some dozen "
+            f"{recipe.data}: {len(pages)} pages in {', '.join(recipe.languages)}; by their domains {len(training)} are "
+            f"to train on and {len(development)}, a tenth, to choose thresholds with. Both are needed, of some dozen "
             "domains; see languages of the recipe"
         )
     optimizer = _optimizer(model, recipe)
