@@ -96,19 +96,18 @@ def make(options: Any, graph: str) -> dict[str, Contender]:
     ours = Bundle.find(options.refiner).info.name
     for threads in options.threads:
         found[f"{threads} products"] = Contender("products", threads=threads)
-        for batch in options.batches:
-            plain = {"bundle": options.refiner, "graph": graph, "threads": threads, "batch": batch}
-            found[f"{threads} plain, batch {batch}"] = Contender("plain", **plain)
-        found[f"{threads} {ours}"] = Contender("ours", bundle=options.refiner, threads=threads)
-        if threads > 1:
-            found[f"{threads} {ours}, {threads} processes"] = Contender(
-                "ours", processes=threads, bundle=options.refiner, threads=1
-            )
+        # Each side may use the cores in both ways: in one process, or in a process a core.
+        for processes in sorted({1, threads}):
+            shared = {"processes": processes, "bundle": options.refiner, "threads": threads // processes}
+            how = f", {processes} processes" if processes > 1 else ""
+            for batch in options.batches:
+                found[f"{threads} plain, batch {batch}{how}"] = Contender("plain", graph=graph, batch=batch, **shared)
+            found[f"{threads} {ours}{how}"] = Contender("ours", **shared)
     return found
 
 
 def report(options: Any, rounds: dict[str, list[dict[str, Any]]], weights: int, documents: int) -> None:
-    """One row a contender; ratios are of rounds, against the plain prefill whose batch is best in the median."""
+    """One row a contender; ratios are of rounds, against the plain prefill that is best in the median."""
     rows, figures = [], []
     for name, found in rounds.items():
         threads, _, what = name.partition(" ")
@@ -121,7 +120,7 @@ def report(options: Any, rounds: dict[str, list[dict[str, Any]]], weights: int, 
         tokens = [one["tokens"] / one["seconds"] for one in found]
         share = [100 * 2 * weights * one / (rate * 1e9) for one, rate in zip(tokens, rates, strict=True)]
         times = [plain["seconds"] / one for plain, one in zip(best, seconds, strict=True)]
-        scores, reference = found[0]["scores"], best[0]["scores"]
+        scores, reference = found[0]["scores"], next(one[0]["scores"] for one in plains if one[0]["scores"])
         apart = None if scores is None else float(np.abs(np.asarray(scores) - np.asarray(reference)).max())
         rows.append(
             [
