@@ -303,7 +303,7 @@ def test_retry_hands_on_what_is_given_and_nothing_else(jobs: SimpleNamespace, ca
     assert jobs.settings == ("out/", ["too_large", "too_slow"], given)
     jobs.outcome = summary(counts={})
     assert cli.run(["retry", "--tables", "out/", "--reason", "too_slow"]) == cli.OK
-    assert "source names another) is in quarantine for too_slow" in capfd.readouterr().out
+    assert "Nothing of the last run's source (--source names another)" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(
