@@ -14,6 +14,14 @@ from tests.helpers.labelled_pages import record, write_records
 pytestmark = pytest.mark.train
 
 
+@pytest.fixture(autouse=True)
+def few_clean_documents(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thresholds are chosen with hundreds of made documents; here a few are enough, as every run scores them."""
+    from prox_spark.training import validate
+
+    monkeypatch.setattr(validate, "_CLEAN", 20)
+
+
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Llama of three layers with random weights and a byte-level tokenizer trained on the pages."""
