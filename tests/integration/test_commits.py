@@ -59,7 +59,7 @@ def check_once(spark: Any, tables: str) -> None:
 def test_two_runs_at_once_both_end_with_one_row_a_document(
     spark: Any, tables: str, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both have found the same documents missing before either adds their programs."""
+    """Both, in one session, have found the same documents missing before either adds their programs."""
     both, first = threading.Barrier(2, timeout=300), threading.local()
     append = Commits.append
 
@@ -73,7 +73,7 @@ def test_two_runs_at_once_both_end_with_one_row_a_document(
     # The same work by two streams: they are told apart by which columns they carry, and there are none to carry.
     carried: list[dict[str, Any]] = [{}, {"carry": ()}]
     with ThreadPoolExecutor(2) as threads:
-        runs = [threads.submit(run, spark.newSession(), source, tables, preflight="off", **one) for one in carried]
+        runs = [threads.submit(run, spark, source, tables, preflight="off", **one) for one in carried]
         summaries = [one.result() for one in runs]
     check_once(spark, tables)
     assert sum(one.counts.get("done_again", 0) for one in summaries) >= 1
@@ -81,6 +81,7 @@ def test_two_runs_at_once_both_end_with_one_row_a_document(
         check_accounts(one)
     written = [row.run_id for row in rows_of(spark, tables, "programs")]
     assert len(set(written)) == 1
+    assert all(row.finished_at and not row.error for row in rows_of(spark, tables, "runs"))
 
 
 def test_a_run_of_another_process_that_has_looked_before_adds_nothing(
