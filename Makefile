@@ -37,7 +37,7 @@ demo: $(VENV)/.demo ## refine 56 real web pages on this machine, and show which 
 test: $(VENV)/.test ## the tests that need no torch: the language, the engine, Spark and Delta
 	$(call JAVA,$(VENV)) $(VENV)/bin/python -m pytest $(PYTEST_ARGS)
 
-test-slow: $(VENV)/.test ## more of them, of minutes: sources that change, upkeep, older tables, two runs at once, broken files
+test-slow: $(VENV)/.test ## more of them, of minutes: sources that change, policies, upkeep, older tables, two runs at once, broken files
 	$(call JAVA,$(VENV)) $(VENV)/bin/python -m pytest -m slow tests/integration tests/faults $(PYTEST_ARGS)
 
 test-train: $(VENV_TRAIN)/.train ## training and export against torch and transformers

@@ -165,6 +165,7 @@ def test_chunks_are_cleaned_and_programs_are_executed(
     assert (pair.id, pair.domain, pair.raw_text, pair.gold_text) == ("a#0", "a", "\n".join(lines[:6]), lines[5])
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_keep_one_answer_each(
     spark: Any, server: ChatServer, tables: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,6 +195,7 @@ def test_two_runs_at_once_keep_one_answer_each(
     assert kept == sorted([*of_second, ("down", "ok", first.run_id), ("first-1", "ok", first.run_id)])
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_wrong_stops_early(spark: Any, server: ChatServer, tables: str, tmp_path: Path) -> None:
     source = make_source(spark, tmp_path / "source", [(f"chatty-{n}", f"page=chatty-{n}") for n in range(400)])
     server.key = "another"

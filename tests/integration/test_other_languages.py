@@ -44,6 +44,7 @@ def test_other_languages_pass_through(spark: Any, tmp_path: Path) -> None:
     assert run(spark, source, other, "execute", programs=tables).counts["refined"] == 1
 
 
+@pytest.mark.slow
 def test_frames_know_languages_and_programs_from_before_there_was_such_a_column(spark: Any) -> None:
     frame = spark.createDataFrame([row[:3] for row in PAGES], "doc_id string, text string, language string")
     expected = {row[0]: row[3][0] for row in PAGES}

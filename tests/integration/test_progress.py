@@ -101,6 +101,7 @@ def test_stopped_and_resumed_equals_fresh_and_every_document_goes_through_python
         assert_df_equality(one, other, ignore_row_order=True, ignore_nullable=True)
 
 
+@pytest.mark.slow
 def test_a_new_checkpoint_and_max_batches_repeat_no_inference(
     spark: Any, source: str, tables: str, tmp_path: Path
 ) -> None:
@@ -151,6 +152,7 @@ def test_going_back_to_an_earlier_policy_does_everything_again(spark: Any, table
     assert run(spark, path + "/", tables, policy="strict", preflight="off").counts == {}
 
 
+@pytest.mark.slow
 def test_documents_move_between_tables_when_the_source_changes(spark: Any, tables: str, tmp_path: Path) -> None:
     path = str(tmp_path / "source")
     make_source(
@@ -192,6 +194,7 @@ def test_documents_move_between_tables_when_the_source_changes(spark: Any, table
 
 
 @pytest.mark.oldest
+@pytest.mark.slow
 def test_write_then_execute_then_with_other_policies(spark: Any, tables: str, tmp_path: Path) -> None:
     path = str(tmp_path / "source")
     make_source(spark, path, [(f"d{n}", page(n, "One two three four five")) for n in range(12)])
@@ -237,6 +240,7 @@ def test_write_then_execute_then_with_other_policies(spark: Any, tables: str, tm
         run(spark, path, str(tmp_path / "nothing"), "execute")
 
 
+@pytest.mark.slow
 def test_two_refiners_and_a_choice_of_programs(spark: Any, tables: str, tmp_path: Path) -> None:
     path = str(tmp_path / "source")
     make_source(spark, path, [("keeps", page(1)), ("drops", page(2, "##DROP##")), ("fails", page(3, "##CRASH##"))])

@@ -46,6 +46,7 @@ def pages_in(tmp_path: Path, texts: list[str]) -> list[str]:
     return ["--source", str(pages), "--format", "jsonl", "--tables", str(tmp_path / "tables")]
 
 
+@pytest.mark.slow
 def test_write_then_execute_as_two_jobs(tmp_path: Path) -> None:
     text = "Home\nA line with more than ten words, so that the page is worth keeping for it alone.\nShare"
     where = pages_in(tmp_path, [f"{text}\nPage number {n}, as it came." for n in range(5)])
