@@ -10,6 +10,8 @@ VENV_GPU := .venv-gpu
 OUT ?= demo-output
 REFINER ?= $(if $(wildcard models/web-lite/refiner.json),web-lite,scripted:short-lines)
 PYTEST_ARGS ?=
+# `make test` in so many processes, each with a Spark of its own: most of the time one query is being planned.
+TEST_PROCESSES ?= 2
 # How long `make fuzz` looks for findings.
 SECONDS ?= 600
 BENCH_ARGS ?=
@@ -35,7 +37,7 @@ demo: $(VENV)/.demo ## refine 56 real web pages on this machine, and show which 
 	@$(call JAVA,$(VENV)) $(VENV)/bin/python demo/demo.py --out $(OUT) --refiner $(REFINER)
 
 test: $(VENV)/.test ## the tests that need no torch: the language, the engine, Spark and Delta
-	$(call JAVA,$(VENV)) $(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+	$(call JAVA,$(VENV)) $(VENV)/bin/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
 
 test-slow: $(VENV)/.test ## more of them, of minutes: sources that change, policies, upkeep, older tables, two runs at once, broken files
 	$(call JAVA,$(VENV)) $(VENV)/bin/python -m pytest -m slow tests/integration tests/faults $(PYTEST_ARGS)

@@ -100,6 +100,7 @@ setup(
             "onnx>=1.16",
             "psutil>=5.9",
             "pytest>=8.2",
+            "pytest-xdist>=3.6",
             "pyyaml>=6",
             "rapidfuzz>=3.9",
             "ruff>=0.8",
