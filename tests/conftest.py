@@ -1,4 +1,4 @@
-"""What tests share: one Spark session for all of them, started when the first one asks for it."""
+"""What tests share: one Spark session for all of a process, started when the first one asks for it."""
 
 from __future__ import annotations
 
