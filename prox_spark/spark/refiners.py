@@ -137,12 +137,12 @@ def find_refiners(spark: SparkSession, settings: JobSettings, tables: Tables) ->
     if not tables.exists(spark, "runs"):
         raise ConfigError(f"no programs in {tables.location}: write them first, or say with --programs where they are")
     runs = tables.read(spark, "runs").where("command IN ('write', 'refine', 'retry') AND write_key IS NOT NULL")
-    chosen = runs.where(F.col("write_key").startswith(settings.write_key)) if settings.write_key else runs
-    rows = _by_key(chosen)
-    if not settings.write_key:
+    if settings.write_key:
+        rows = _by_key(runs.where(F.col("write_key").startswith(settings.write_key)))
+    else:
         # A retry with another bundle, and a write that has not ended, leave what executes every night as it is.
         ended = ~F.col("error").eqNullSafe(NOT_ENDED)
-        rows = _by_key(chosen.where(F.col("command").isin("write", "refine") & ended)) or rows
+        rows = _by_key(runs.where(F.col("command").isin("write", "refine") & ended)) or _by_key(runs)
     if not rows and settings.write_key and (others := _by_key(runs)):
         raise ConfigError(
             f"no programs in {tables.location} have a write key that begins with {settings.write_key}; there are: "
