@@ -280,15 +280,14 @@ class Slice:
             known = self._stored().select("doc_id", "text_hash")
             missing = sample.join(known, ["doc_id", "text_hash"], "left_anti").repartition(self._tasks, "doc_id")
             self._append_programs(missing)
-        stored = self._stored().where("error IS NULL")
+        stored = self._stored()
         joined = sample.join(stored.withColumn("_identified", identified(stored)), ["doc_id", "text_hash"])
-        # A document that no refiner was asked about says nothing about the refiner.
-        joined = joined.where("doc_program IS NOT NULL OR size(chunks) > 0")
         # Of the sample's rows, not of what was written just now: a second try finds the first one's failures.
-        tried = sample.join(self._stored().select("doc_id", "text_hash", "error"), ["doc_id", "text_hash"])
-        counts = tried.agg(F.count(F.lit(1)).alias("written"), F.count("error").alias("write_errors")).first()
-        failures = {} if counts is None else counts.asDict()
-        measured = {**measure(joined, work.refiners), **failures}
+        counts = joined.agg(F.count(F.lit(1)).alias("written"), F.count("error").alias("write_errors")).first()
+        assert counts is not None
+        # A document that no refiner was asked about says nothing about the refiner.
+        asked = joined.where("error IS NULL AND (doc_program IS NOT NULL OR size(chunks) > 0)")
+        measured = {**measure(asked, work.refiners), **counts.asDict()}
         bounds = {**work.refiners.preflight, "max_write_errors": settings.max_error_rate}
         judgement = judge(measured, bounds, cleans_noise=bool(self.cleans_noise))
         if judgement.wrong and self.cleans_noise is None:

@@ -103,7 +103,7 @@ class LineScorer(nn.Module):
         missing, unexpected = model.load_state_dict(load_file(directory / HEADS), strict=False)
         wrong = [name for name in missing if not name.startswith("backbone.")] + unexpected
         if wrong:
-            raise ConfigError(f"{directory / 'head.safetensors'}: heads of another version ({', '.join(wrong[:4])} …)")
+            raise ConfigError(f"{directory / HEADS}: heads of another version ({', '.join(wrong[:4])} …)")
         return model
 
 
