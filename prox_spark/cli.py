@@ -364,6 +364,8 @@ def _job(command: Command, ctx: typer.Context) -> None:
     from prox_spark.progress import ProgressPrinter, print_plan, print_summary
 
     settings = settings_from(ctx.params)
+    if ctx.params["yes"] and not settings.reconcile:
+        raise ConfigError("--yes is for --reconcile: it says that what the source has no more may be deleted")
     _needs("pyspark", "spark")
     jobs = importlib.import_module("prox_spark.spark.job")
     if ctx.params["dry_run"] or (settings.reconcile and not ctx.params["yes"]):

@@ -296,6 +296,12 @@ def test_reconcile_only_says_what_it_would_delete_until_it_is_told_to(jobs: Simp
     assert jobs.called == ["plan", "plan", "run"] and jobs.settings.reconcile
 
 
+def test_yes_without_reconcile_is_an_error(jobs: SimpleNamespace, capfd: Any) -> None:
+    assert cli.run([*REFINE, "--yes"]) == cli.USAGE
+    assert "--yes is for --reconcile" in capfd.readouterr().err
+    assert not jobs.called
+
+
 def test_retry_hands_on_what_is_given_and_nothing_else(jobs: SimpleNamespace, capfd: Any) -> None:
     flags = ["--reason", "too_large", "--reason", "too_slow", "--max-bytes", "7", "--max-seconds", "2.5"]
     assert cli.run(["retry", "--tables", "out/", *flags, "--refiner", "a", "--refiner", "b"]) == cli.OK

@@ -21,6 +21,9 @@ from prox_spark.version import __version__
 # Libraries whose version can change a result, or a speed.
 LIBRARIES = ("pyspark", "delta-spark", "pyarrow", "pandas", "numpy", "tokenizers", "onnxruntime", "onnxruntime-gpu")
 
+# The commands that put documents into tables.
+JOBS = ("refine", "write", "execute", "retry", "annotate")
+
 # What a run's row says of it until it has ended, and for good if it was killed.
 NOT_ENDED = "has not ended"
 # The "failure" of a slice that a run left to the next one, by its setting max_batches.
@@ -140,6 +143,16 @@ def runs_row(spark: SparkSession, values: dict[str, Any]) -> DataFrame:
     """Return one row of `runs`; what is not in `values` is null."""
     row = tuple(values.get(name) for name in RUNS.names)
     return spark.createDataFrame([row], ddl("runs", comments=False))
+
+
+def over_this(runs: DataFrame, source: str) -> DataFrame:
+    """Return the runs (run_id) that put documents of this source, as it was typed, into the tables."""
+    return runs.where(F.col("command").isin(*JOBS) & is_over(source)).select("run_id")
+
+
+def over_others(runs: DataFrame, source: str) -> DataFrame:
+    """Return the runs (run_id) that put documents of any other source than this into the tables."""
+    return runs.where(F.col("command").isin(*JOBS) & ~is_over(source)).select("run_id")
 
 
 def is_over(source: str) -> Column:

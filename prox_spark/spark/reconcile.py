@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from functools import cached_property, reduce
 
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
 from prox_spark.spark.check import check
-from prox_spark.spark.ledger import is_over
+from prox_spark.spark.ledger import over_others, over_this
 from prox_spark.spark.removal import HOLDING, remove
 from prox_spark.spark.work import Desk
 
-JOBS = ("refine", "write", "execute", "retry", "annotate")
 # Where a document is; programs and annotations may be there as well, of several texts.
 PLACES = ("refined", "quarantine")
 
@@ -23,7 +21,7 @@ def without_others(desk: Desk, ids: DataFrame) -> DataFrame:
 
     Rows say by their run which source they came from; a run that has left no row in `runs` is taken for this source's.
     """
-    runs = _runs(desk, over_it=False)
+    runs = over_others(desk.work.tables.read(desk.spark, "runs"), desk.work.settings.source)
     if runs.first() is None:
         return ids
     for name in PLACES:
@@ -95,9 +93,8 @@ class Comparison:
     @cached_property
     def _ours(self) -> DataFrame | None:
         """Return the runs over this source; None where the tables have seen no other."""
-        if _runs(self.desk, over_it=False).first() is None:
-            return None
-        return _runs(self.desk, over_it=True)
+        runs, source = self.tables.read(self.desk.spark, "runs"), self.desk.work.settings.source
+        return None if over_others(runs, source).first() is None else over_this(runs, source)
 
     def _rows(self, name: str) -> DataFrame:
         return self.tables.read(self.desk.spark, name).select("doc_id", "run_id")
@@ -105,10 +102,3 @@ class Comparison:
     def _of_others(self, name: str) -> DataFrame:
         assert self._ours is not None
         return self._rows(name).join(self._ours, "run_id", "left_anti").select("doc_id")
-
-
-def _runs(desk: Desk, over_it: bool) -> DataFrame:
-    """Return the runs (run_id) over this job's source, as it was typed, or those over any other."""
-    ours = is_over(desk.work.settings.source)
-    runs = desk.work.tables.read(desk.spark, "runs").where(F.col("command").isin(*JOBS))
-    return runs.where(ours if over_it else ~ours).select("run_id")

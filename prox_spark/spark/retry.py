@@ -18,8 +18,7 @@ from prox_spark.errors import ConfigError, SchemaError, SourceError
 from prox_spark.schemas import QUARANTINE_REASONS, REFINED, RETRIED
 from prox_spark.spark.check import JSON_TIMES
 from prox_spark.spark.job import Progress, Run, RunSummary, policy_key_of, refiners_to_write, run_stream
-from prox_spark.spark.ledger import is_over
-from prox_spark.spark.reconcile import JOBS
+from prox_spark.spark.ledger import is_over, over_others
 from prox_spark.spark.session import get_spark
 from prox_spark.spark.slices import run_slice
 from prox_spark.spark.sources import INTERNAL, Source
@@ -68,10 +67,9 @@ class Quarantined(Source):
 
     def _taken_up(self, rows: DataFrame, spark: SparkSession) -> DataFrame:
         several = self._all(spark).groupBy("doc_id").count().where("count > 1")
-        others = spark.sql(f"SELECT run_id, source, command FROM {self.runs}").where(F.col("command").isin(*JOBS))
-        others = others.where(~is_over(self.settings.source))
+        others = over_others(spark.sql(f"SELECT run_id, source, command FROM {self.runs}"), self.settings.source)
         mine = rows.where(F.col("reason").isin(*self.reasons))
-        return mine.join(several, "doc_id", "left_anti").join(others.select("run_id"), "run_id", "left_anti")
+        return mine.join(several, "doc_id", "left_anti").join(others, "run_id", "left_anti")
 
     def documents(self, rows: DataFrame) -> DataFrame:
         """Return the rows as the documents that they were, with the columns that they carried."""
