@@ -105,7 +105,8 @@ def _decide(
     if programs.error is not None:
         problem = ProgramError("write_error", programs.error, 0, 0, "")
         return Outcome("quarantined", "write_error", errors=(problem,))
-    another = language and languages and primary_language(language) not in map(primary_language, languages)
+    known = primary_language(language) if language else ""
+    another = known and languages and known not in map(primary_language, languages)
     if another or programs.passed_over:
         return Outcome("unchanged", "language")
     if thresholds is not None:

@@ -22,13 +22,22 @@ vo:vol wa:wln wo:wol xh:xho yi:yid yo:yor za:zha zh:zho,chi zu:zul
 _SHORT = {
     long: two for two, _, many in (pair.partition(":") for pair in _TWO_LETTERS.split()) for long in many.split(",")
 }
+# Single languages, as FLORES and NLLB name them (`cmn_Hans`), that stand for those which others name.
+_SINGLE = """
+arb:ar ayr:ay azj:az cmn:zh ekk:et gaz:om gug:gn khk:mn kmr:ku knc:kr lvs:lv nb:no nob:no npi:ne ory:or pbt:ps pes:fa
+plt:mg quy:qu swh:sw uzn:uz ydd:yi zsm:ms
+"""
+_SHORT |= dict(pair.split(":") for pair in _SINGLE.split())
+# Not determined, not coded, unknown, several.
+_NOT_KNOWN = ("und", "mis", "unk", "mul")
 _ENDS = re.compile(r"[-_,;\s]")
 
 
 def primary_language(language: str) -> str:
     """Return the language of a tag, in two letters where it has two: `en` of `en-GB`, `eng` and `eng_Latn`.
 
-    Of a list the first: Common Crawl puts the language that most of a page is in in front (`eng,deu`).
+    Of a list the first: Common Crawl puts the language that most of a page is in in front (`eng,deu`). Empty for a tag
+    that says that the language is not known (`und`).
     """
     first = _ENDS.split(language.strip(), maxsplit=1)[0].casefold()
-    return _SHORT.get(first, first)
+    return "" if first in _NOT_KNOWN else _SHORT.get(first, first)

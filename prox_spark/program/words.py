@@ -14,7 +14,6 @@ _SINGLE = (
 )
 _SINGLE_CHARACTER = re.compile(f"[{_SINGLE}]")
 _WORD = re.compile(rf"(?=[^\W_])[{_SINGLE}]|[^\W_{_SINGLE}]+")
-_NOT_A_WORD = re.compile(r"[^\w\x00-\x7f]+")
 
 _ASCII = bytes(range(128))
 _ASCII_TEXT = _ASCII.decode("ascii")

@@ -73,6 +73,14 @@ class Manifest(BaseModel):
     fingerprint: str = Sha256
     integrity: str = Sha256
 
+    @field_validator("graph", "line_graph")
+    @classmethod
+    def _beside(cls, name: str | None) -> str | None:
+        # ONNX Runtime looks for weights beside the graph; hashes are of files in the bundle's own directory.
+        if name is not None and "/" in name:
+            raise ValueError(f"{name!r} is in another directory than refiner.json")
+        return name
+
     @field_validator("prompt")
     @classmethod
     def _known_prompt(cls, prompt: dict[str, Any]) -> dict[str, Any]:
@@ -115,6 +123,14 @@ class Manifest(BaseModel):
                 raise ValueError(f"prompt.first_line is {shown}, and {self.dialect} counts lines from {counted}")
         if self.writes == "score" and self.grammar:
             raise ValueError("a bundle that scores decodes nothing that a grammar could be for")
+        if self.writes == "score" and self.dialect != "prox":
+            raise ValueError(f"programs are written from scores in dialect prox, the bundle says {self.dialect}")
+        if (self.writes == "score") != (self.prompt.get("format") == "compact"):
+            raise ValueError("prompt.format compact is for bundles that score, and these have no other")
+        if self.writes == "decode" and (self.level == "chunk") != ("line_prefix" in self.prompt):
+            raise ValueError("prompt.line_prefix numbers the lines of a chunk: level chunk needs it, document has none")
+        if self.prompt.get("line_suffix", "\n") != "\n":
+            raise ValueError("prompt.line_suffix is a newline, there is no other")
         return self
 
     @property

@@ -31,6 +31,8 @@ from prox_spark.text.lines import split_lines
 # What is held at once: prompts waiting to be sorted by length, and documents waiting for their turn.
 WINDOW_TOKENS = 65_536
 WINDOW_DOCUMENTS = 256
+# A line of any length may be a few tokens.
+WINDOW_CHARS = 1 << 24
 # Of one run: prompt tokens, and rows x length x length. The latter bounds attention's matrices: on a CPU, where large
 # batches gain nothing, each is 9 to 20 heads x 8 MiB.
 BATCH_TOKENS = {"cpu": 4_096, "cuda": 65_536}
@@ -160,7 +162,7 @@ class ModelRefiner(Refiner):
         documents: deque[_Document] = deque()
         running: deque[_Window] = deque()
         queue: list[_Prompt] = []
-        tokens = opened = 0
+        tokens = opened = chars = 0
         window_tokens, *_ = self._limits()
         for text in texts:
             document = _Document(text)
@@ -172,11 +174,12 @@ class ModelRefiner(Refiner):
                 tokens += len(chunk.token_ids)
                 if tokens >= window_tokens:
                     self._start(queue, running)
-                    queue, tokens, opened = [], 0, 0
+                    queue, tokens, opened, chars = [], 0, 0, 0
             document.closed = True
-            if opened >= WINDOW_DOCUMENTS:
+            chars += 0 if document.error else len(text)
+            if opened >= WINDOW_DOCUMENTS or chars >= WINDOW_CHARS:
                 self._start(queue, running)
-                queue, tokens, opened = [], 0, 0
+                queue, tokens, opened, chars = [], 0, 0, 0
             while documents and documents[0].done:
                 yield self._finish(documents.popleft())
         self._start(queue, running)

@@ -36,7 +36,8 @@ POLICY = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "us
 # Paper: "removed any such markers (e.g. [1], [citation needed])"; code: the pattern.
 CITATION = re.compile(r"\[\d*\]|\[edit\]|\[citation needed\]")
 
-_SENTENCE_END = re.compile(r"""[.?!]+["'”’)\]]*(?=\s|$)""")
+# Tried once for a run of marks, not from each of them.
+_SENTENCE_END = re.compile(r"""(?<![.?!])[.?!]+["'”’)\]]*(?=\s|$)""")
 
 
 def judge_c4(lines: Sequence[str]) -> Verdict:

@@ -13,8 +13,9 @@ from prox_spark.text.language import IDENTIFIER
 
 # Counted up when WRITE itself comes to give other programs from the same bundles.
 WRITE_FORMAT = 1
-# Counted up when a language column comes to be understood otherwise (2: codes of three letters, too).
-LANGUAGES_FORMAT = 2
+# Counted up when a language column comes to be understood otherwise (2: codes of three letters, too; 3: of
+# single languages, and those that say that it is not known).
+LANGUAGES_FORMAT = 3
 
 
 def canonical_hash(value: Mapping[str, Any]) -> str:
@@ -24,18 +25,24 @@ def canonical_hash(value: Mapping[str, Any]) -> str:
 
 
 def make_write_key(
-    fingerprints: tuple[str, ...], languages: tuple[str, ...] = (), grammar: tuple[bool, ...] = ()
+    fingerprints: tuple[str, ...],
+    languages: tuple[str, ...] = (),
+    grammar: tuple[bool, ...] = (),
+    dropped_from: float | None = None,
 ) -> str:
     """Return the key of the programs that these refiners write, in this order.
 
     languages: those that documents are identified to be in before a refiner reads them; others get no program.
     grammar: for each refiner whether it decodes by the grammar; empty: each as its bundle, and so fingerprint, says.
+    dropped_from: of two refiners, the first's document score from which the second is not asked.
     """
     decides: dict[str, Any] = {"format": WRITE_FORMAT, "fingerprints": list(fingerprints)}
     if languages:
         decides |= {"languages": sorted(languages), "identifier": IDENTIFIER}
     if grammar:
         decides["grammar"] = list(grammar)
+    if dropped_from is not None:
+        decides["dropped_from"] = dropped_from
     return canonical_hash(decides)
 
 

@@ -104,11 +104,13 @@ def describe_refiners(paths: tuple[str, ...], identify: bool = True, grammar: Gr
     fingerprints = tuple(info.fingerprint for info in infos)
     by_grammar = tuple(info.decodes_by_grammar(grammar) for info in infos)
     as_bundles_say = by_grammar == tuple(info.decodes_by_grammar("auto") for info in infos)
+    # Other thresholds of the first refiner of two: other documents reach the second.
+    highest = max((t.document for t in infos[0].thresholds.values()), default=None) if len(infos) == 2 else None
     return RefinerSet(
         paths=tuple(str(path) for path in paths),
         name=JOINT.join(f"{info.name} {info.version}" for info in infos),
         fingerprints=fingerprints,
-        write_key=make_write_key(fingerprints, identified, () if as_bundles_say else by_grammar),
+        write_key=make_write_key(fingerprints, identified, () if as_bundles_say else by_grammar, highest),
         dialect=last.dialect,
         languages=common,
         thresholds=_thresholds(infos),

@@ -40,7 +40,7 @@ PROX_CHUNK: dict[str, Any] = {
 # What an independent replication of the chunk refiner settled on.
 PLAIN_CHUNK: dict[str, Any] = {**PROX_CHUNK, "format": "custom", "prefix": "[doc]\n", "suffix": "\n[/doc]"}
 
-_NUMBER = re.compile(r"([^{}]*)\{line:0?(\d?)d\}([^{}]*)")
+_NUMBER = re.compile(r"([^{}]*)\{line:(?:0(\d))?d\}([^{}]*)")
 
 
 class Template:

@@ -13,8 +13,11 @@ from prox_spark.refiner import bundle as bundles
 from prox_spark.refiner.bundle import Bundle, write_bundle
 from prox_spark.refiner.onnx_files import external_files
 from prox_spark.refiner.refiner import Refiner
-from prox_spark.text.templates import PROX_CHUNK
+from prox_spark.refiner.shapes import VERSION
+from prox_spark.text.templates import PROX_CHUNK, PROX_DOC
 from tests.helpers.tiny_models import decode_bundle, read_manifest, score_bundle
+
+DECODES = {"writes": "decode", "end_tokens": [2], "limits": {"max_new_tokens": 9}}
 
 
 @pytest.fixture
@@ -55,10 +58,10 @@ def test_the_fingerprint_is_what_decides_a_program_and_nothing_else(tmp_path: Pa
         score_bundle(tmp_path / "e", seed=1),
         score_bundle(tmp_path / "f", limits={"window_tokens": 129, "max_line_tokens": 24, "head_tokens": 16}),
         score_bundle(tmp_path / "g", prompt={"format": "compact", "bos_token": "<s>", "shapes": 1}),
-        score_bundle(tmp_path / "h", dialect="refinex"),
         score_bundle(tmp_path / "i", end_tokens=[2]),
     ]
-    assert len({first, *(other.info.fingerprint for other in others)}) == 6
+    dialect = bundles.fingerprint({**read_manifest(Bundle.load(tmp_path / "b")), "dialect": "refinex"})
+    assert len({first, dialect, *(other.info.fingerprint for other in others)}) == 6
 
 
 def test_integrity_covers_card_and_thresholds(bundle: Bundle) -> None:
@@ -67,12 +70,11 @@ def test_integrity_covers_card_and_thresholds(bundle: Bundle) -> None:
         Bundle.load(bundle.directory)
 
 
-@pytest.mark.parametrize("key", ["prompt", "limits", "dialect", "end_tokens"])
+@pytest.mark.parametrize("key", ["prompt", "limits", "end_tokens"])
 def test_a_changed_prompt_is_refused(bundle: Bundle, key: str) -> None:
     values = {
         "prompt": {"format": "compact", "bos_token": "<s>", "shapes": 1},
         "limits": {},
-        "dialect": "ultrax",
         "end_tokens": [7],
     }
     change(bundle, **{key: values[key]})
@@ -209,15 +211,15 @@ def test_what_is_no_graph_is_refused(tmp_path: Path, content: bytes) -> None:
         ({"files": {"a\0b": "0" * 64}}, "cannot be read: embedded null byte"),
         ({"files": {"a" * 300: "0" * 64}}, "cannot be read: .*too long"),
         ({"card": {"from": "\ud800"}}, "surrogates not allowed"),
+        ({"dialect": "ultrax"}, "in dialect prox, the bundle says ultrax"),
+        ({"prompt": {"format": "custom", "shapes": VERSION}}, "compact is for bundles that score"),
+        ({"prompt": {"format": "compact", "shapes": VERSION, "line_suffix": "<eol>"}}, "line_suffix is a newline"),
+        ({**DECODES, "level": "chunk", "prompt": PROX_DOC}, "line_prefix numbers the lines of a chunk"),
+        ({**DECODES, "level": "document", "prompt": PROX_CHUNK}, "line_prefix numbers the lines of a chunk"),
+        ({**DECODES, "level": "chunk", "prompt": {"format": "compact"}}, "compact is for bundles that score"),
+        ({"graph": "sub/model.onnx"}, "another directory than refiner.json"),
         (
-            {
-                "writes": "decode",
-                "level": "chunk",
-                "end_tokens": [2],
-                "limits": {"max_new_tokens": 9},
-                "dialect": "ultrax",
-                "prompt": PROX_CHUNK,
-            },
+            {**DECODES, "level": "chunk", "dialect": "ultrax", "prompt": PROX_CHUNK},
             "prompt.first_line is 0, and ultrax counts lines from 1",
         ),
     ],

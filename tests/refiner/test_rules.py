@@ -59,6 +59,13 @@ def test_c4_drops_a_document(line: str) -> None:
     assert refine("c4-lines", f"{TEXT}\n{line}").status == "unchanged"
 
 
+def test_a_run_of_marks_is_read_once_and_ends_one_sentence() -> None:
+    marks = " ".join(["." * 998 + "x"] * 2_000)
+    # Two megabytes: a minute and more where each mark of a run is tried anew.
+    assert refine("c4", f"{TEXT}\n{marks} the end of it.").status == "unchanged"
+    assert refine("c4", "\n".join([*PROSE[:2], "So it went on and on?!?!.. until it was over."])).status == "dropped"
+
+
 def test_c4_drops_documents_of_fewer_than_five_sentences() -> None:
     assert refine("c4", TEXT).status == "unchanged"
     assert refine("c4", "\n".join(PROSE[:4])).status == "dropped"

@@ -56,8 +56,11 @@ def test_order_is_kept_and_windows_do_not_show(refiner: ModelRefiner, monkeypatc
     assert [p.chunks[-1].last_line for p in whole] == [text.count("\n") for text in texts]
 
 
-def test_it_reads_only_two_windows_ahead(refiner: ModelRefiner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model, "WINDOW_DOCUMENTS", 8)
+@pytest.mark.parametrize(("bound", "value"), [("WINDOW_DOCUMENTS", 8), ("WINDOW_CHARS", 8 * len("a line"))])
+def test_it_reads_only_two_windows_ahead(
+    refiner: ModelRefiner, monkeypatch: pytest.MonkeyPatch, bound: str, value: int
+) -> None:
+    monkeypatch.setattr(model, bound, value)
     read = 0
 
     def endless() -> Iterator[str]:

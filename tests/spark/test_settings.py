@@ -146,6 +146,7 @@ def test_keys_change_with_what_they_stand_for_and_only_with_that() -> None:
     assert make_policy_key(settings, Thresholds(0.5, 0.8)) != key
     assert make_policy_key(job_settings(**OK, language_column="lang"), balanced) != key
     assert make_write_key(("a", "b")) != make_write_key(("b", "a"))
+    assert make_write_key(("a", "b"), dropped_from=0.9) != make_write_key(("a", "b"), dropped_from=0.99)
     assert len({make_write_key(("a",)), make_write_key(("a",), ("en",)), make_write_key(("a",), ("de",))}) == 3
     assert stream_key(settings, "write", "w", None) != stream_key(settings, "refine", "w", None)
     assert stream_key(settings, "write", "w", None) == stream_key(
