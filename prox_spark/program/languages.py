@@ -13,21 +13,22 @@ fr:fra,fre fy:fry ga:gle gd:gla gl:glg gn:grn gu:guj gv:glv ha:hau he:heb hi:hin
 hz:her ia:ina id:ind ie:ile ig:ibo ii:iii ik:ipk io:ido is:isl,ice it:ita iu:iku ja:jpn jv:jav ka:kat,geo kg:kon ki:kik
 kj:kua kk:kaz kl:kal km:khm kn:kan ko:kor kr:kau ks:kas ku:kur kv:kom kw:cor ky:kir la:lat lb:ltz lg:lug li:lim ln:lin
 lo:lao lt:lit lu:lub lv:lav mg:mlg mh:mah mi:mri,mao mk:mkd,mac ml:mal mn:mon mr:mar ms:msa,may mt:mlt my:mya,bur na:nau
-nb:nob nd:nde ne:nep ng:ndo nl:nld,dut nn:nno no:nor nr:nbl nv:nav ny:nya oc:oci oj:oji om:orm or:ori os:oss pa:pan
+nd:nde ne:nep ng:ndo nl:nld,dut nn:nno no:nor nr:nbl nv:nav ny:nya oc:oci oj:oji om:orm or:ori os:oss pa:pan
 pi:pli pl:pol ps:pus pt:por qu:que rm:roh rn:run ro:ron,rum ru:rus rw:kin sa:san sc:srd sd:snd se:sme sg:sag sh:hbs
 si:sin sk:slk,slo sl:slv sm:smo sn:sna so:som sq:sqi,alb sr:srp ss:ssw st:sot su:sun sv:swe sw:swa ta:tam te:tel tg:tgk
 th:tha ti:tir tk:tuk tl:tgl tn:tsn to:ton tr:tur ts:tso tt:tat tw:twi ty:tah ug:uig uk:ukr ur:urd uz:uzb ve:ven vi:vie
 vo:vol wa:wln wo:wol xh:xho yi:yid yo:yor za:zha zh:zho,chi zu:zul
 """
-_SHORT = {
-    long: two for two, _, many in (pair.partition(":") for pair in _TWO_LETTERS.split()) for long in many.split(",")
-}
 # Single languages, as FLORES and NLLB name them (`cmn_Hans`), that stand for those which others name.
 _SINGLE = """
-arb:ar ayr:ay azj:az cmn:zh ekk:et gaz:om gug:gn khk:mn kmr:ku knc:kr lvs:lv nb:no nob:no npi:ne ory:or pbt:ps pes:fa
-plt:mg quy:qu swh:sw uzn:uz ydd:yi zsm:ms
+ar:arb ay:ayr az:azj et:ekk fa:pes gn:gug kr:knc ku:kmr lv:lvs mg:plt mn:khk ms:zsm ne:npi no:nb,nob om:gaz or:ory
+ps:pbt qu:quy sw:swh uz:uzn yi:ydd zh:cmn
 """
-_SHORT |= dict(pair.split(":") for pair in _SINGLE.split())
+_SHORT = {
+    long: two
+    for two, _, many in (pair.partition(":") for pair in (_TWO_LETTERS + _SINGLE).split())
+    for long in many.split(",")
+}
 # Not determined, not coded, unknown, several.
 _NOT_KNOWN = ("und", "mis", "unk", "mul")
 _ENDS = re.compile(r"[-_,;\s]")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from prox_spark.program.programs import ChunkProgram, DocumentPrograms
@@ -14,6 +14,11 @@ class Thresholds:
 
     line: float
     document: float
+
+
+def dropped_from(cautions: Iterable[Thresholds]) -> float | None:
+    """Return the document score from which none of these would keep a document; None of none."""
+    return max((thresholds.document for thresholds in cautions), default=None)
 
 
 def program_from_scores(scores: Sequence[float], first_line: int, threshold: float) -> str:

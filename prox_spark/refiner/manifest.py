@@ -89,6 +89,8 @@ class Manifest(BaseModel):
             if type(value) not in _PROMPT[name]:
                 kinds = " or ".join("null" if kind is type(None) else kind.__name__ for kind in _PROMPT[name])
                 raise ValueError(f"{name} has to be {kinds}, it is {value!r}")
+        if prompt.get("line_suffix", "\n") != "\n":
+            raise ValueError("line_suffix is a newline, there is no other")
         return prompt
 
     @field_validator("limits")
@@ -129,8 +131,6 @@ class Manifest(BaseModel):
             raise ValueError("prompt.format compact is for bundles that score, and these have no other")
         if self.writes == "decode" and (self.level == "chunk") != ("line_prefix" in self.prompt):
             raise ValueError("prompt.line_prefix numbers the lines of a chunk: level chunk needs it, document has none")
-        if self.prompt.get("line_suffix", "\n") != "\n":
-            raise ValueError("prompt.line_suffix is a newline, there is no other")
         return self
 
     @property

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from prox_spark.config import GrammarMode, JobSettings
 from prox_spark.errors import ConfigError
 from prox_spark.program.languages import primary_language
-from prox_spark.program.scores import Thresholds
+from prox_spark.program.scores import Thresholds, dropped_from
 from prox_spark.refiner import Refiner, RefinerInfo
 from prox_spark.spark.keys import make_write_key
 from prox_spark.spark.ledger import NOT_ENDED
@@ -105,7 +105,7 @@ def describe_refiners(paths: tuple[str, ...], identify: bool = True, grammar: Gr
     by_grammar = tuple(info.decodes_by_grammar(grammar) for info in infos)
     as_bundles_say = by_grammar == tuple(info.decodes_by_grammar("auto") for info in infos)
     # Other thresholds of the first refiner of two: other documents reach the second.
-    highest = max((t.document for t in infos[0].thresholds.values()), default=None) if len(infos) == 2 else None
+    highest = dropped_from(infos[0].thresholds.values()) if len(infos) == 2 else None
     return RefinerSet(
         paths=tuple(str(path) for path in paths),
         name=JOINT.join(f"{info.name} {info.version}" for info in infos),

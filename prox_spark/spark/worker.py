@@ -12,6 +12,7 @@ from prox_spark.config import GrammarMode
 from prox_spark.errors import BundleError, ConfigError, DeviceError
 from prox_spark.program.languages import primary_language
 from prox_spark.program.programs import DocumentPrograms
+from prox_spark.program.scores import dropped_from
 from prox_spark.program.strict import drops_document
 from prox_spark.refiner import Refiner
 from prox_spark.refiner.budget import NO_BOUND, Budget, describe, of_a_text
@@ -222,8 +223,9 @@ def _dropped(refiner: Refiner, programs: DocumentPrograms) -> bool:
     """Whether no caution could keep the document, or it failed: then nothing is asked of the second refiner."""
     if programs.error is not None:
         return True
-    if programs.doc_score is not None and refiner.thresholds:
-        return programs.doc_score >= max(t.document for t in refiner.thresholds.values())
+    highest = dropped_from(refiner.thresholds.values())
+    if programs.doc_score is not None and highest is not None:
+        return programs.doc_score >= highest
     return programs.doc_program is not None and drops_document(programs.doc_program)
 
 

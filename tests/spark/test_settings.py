@@ -31,7 +31,7 @@ from prox_spark.spark.preflight import judge
 from prox_spark.spark.refiners import RefinerSet, describe_refiners
 from prox_spark.spark.session import delta_package
 from prox_spark.spark.tables import Tables, view_sql
-from tests.helpers.tiny_models import decode_bundle
+from tests.helpers.tiny_models import decode_bundle, score_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 OK = {"source": "s", "tables": "t"}
@@ -152,6 +152,16 @@ def test_keys_change_with_what_they_stand_for_and_only_with_that() -> None:
     assert stream_key(settings, "write", "w", None) == stream_key(
         job_settings(**{**OK, "source": "s/"}), "write", "w", None
     )
+
+
+def test_thresholds_of_the_first_of_two_count_in_the_write_key(tmp_path: Path) -> None:
+    first, later = tmp_path / "first", tmp_path / "later"
+    score_bundle(first)
+    score_bundle(later, caution={"balanced": {"line": 0.5, "document": 1.0}})
+    alone, pair = (
+        {describe_refiners((str(p), *other)).write_key for p in (first, later)} for other in ((), (str(first),))
+    )
+    assert (len(alone), len(pair)) == (1, 2)
 
 
 def test_the_grammar_counts_where_a_bundle_decodes_in_another_way_than_it_says(tmp_path: Path) -> None:
